@@ -1,0 +1,39 @@
+"""The exceptions of mempools. Each derives from the builtin that a caller would catch, says what happened, carries the
+values and says what to do."""
+
+
+class PoolError(Exception):
+    """Base of every error that mempools raises on purpose."""
+
+
+class Exhausted(PoolError, MemoryError):
+    """No memory of the wanted size now: the pool, the arena, a table in it, the file system or the cgroup is full."""
+
+
+class WouldBlock(Exhausted):
+    """The call may not wait and would have to."""
+
+
+class NotOwned(PoolError, ValueError):
+    """A free of something that is not this process's block: free already, somebody else's, inside a block, or of
+    another size. Nothing was changed."""
+
+
+class StaleHandle(NotOwned):
+    """A handle whose block has been freed since (its generation moved on)."""
+
+
+class Busy(PoolError, BufferError):
+    """Refused while views are exported, or while other processes use the thing."""
+
+
+class Corrupt(PoolError):
+    """The arena's words contradict each other."""
+
+
+class LayoutMismatch(PoolError):
+    """Not an arena, an arena of another version or machine, or a pool of another configuration."""
+
+
+class WaitForbidden(PoolError, RuntimeError):
+    """A wait was asked for where waiting would deadlock or stall an event loop."""

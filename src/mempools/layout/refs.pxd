@@ -1,0 +1,43 @@
+# L2: the process-local views of an arena and of its pools that nogil code works on. Constants are copied out of the arena
+# once, when they have been validated: no later change of the arena's bytes can lead an operation outside the mapping.
+from libc.stdint cimport uint32_t, uint64_t
+from mempools.layout.structs cimport MAX_CHUNKS, PoolEntry, ProcSlot, ShareRecord, Superblock
+
+cdef struct ArenaRef:
+    char *base                 # start of the mapping
+    uint64_t nbytes
+    uint64_t *slot             # this process's slot, 1..NR_SLOTS, or 0. On a page that fork wipes: a child reads 0.
+    Superblock *super
+    ProcSlot *slots
+    PoolEntry *pools
+
+cdef struct ChunkRef:
+    uint64_t *map
+    uint64_t *summary
+    uint64_t nr
+    uint64_t nr_words
+    uint64_t base              # as in Chunk
+    uint64_t device
+    uint64_t has_device
+    uint64_t cookie
+    uint64_t offset            # of the Chunk
+
+cdef struct PoolRef:
+    ArenaRef *arena
+    PoolEntry *entry
+    uint32_t index
+    uint32_t kind
+    uint32_t shift
+    uint32_t foreign
+    uint64_t limit
+    char *root                 # NULL: none
+    uint64_t root_nbytes
+    ShareRecord *shares
+    uint64_t nr_shares
+    uint64_t nr_chunks         # published with release; grows only
+    uint64_t updating          # a try-lock over the chunk list: 1 while a thread appends
+    ChunkRef chunks[MAX_CHUNKS]  # oldest first
+
+cdef struct Hint:              # where a handle starts to look; owned by one handle, read and written without order
+    uint64_t chunk
+    uint64_t word
