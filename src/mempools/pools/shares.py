@@ -341,6 +341,28 @@ def share_drop(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def share_recall(pool: cython.pointer(PoolRef)) -> uint64_t:
+    """Drops every ticket of this process that nobody has redeemed; returns how many. A pickle of one is STALE from then
+    on. For a sender whose messages were lost: receivers that died between taking a message and loading it."""
+    slot: uint64_t = pool.arena.slot[0]
+    share: Share
+    record: cython.pointer(ShareRecord)
+    nr: uint64_t = 0
+    for share.record in range(pool.nr_shares):
+        record = cython.address(pool.shares[share.record])
+        share.generation = read_once(cython.address(record.state), b"shares.recall") >> 16
+        for share.lane in range(NR_LANES):
+            if (
+                get_lane(read_once(cython.address(record.lanes[share.lane >> 3]), b"shares.recall"), share.lane & 7)
+                == slot | START
+            ):
+                nr += share_drop(pool, cython.address(share), True) == OK
+    return nr
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def share_holders(pool: cython.pointer(PoolRef), share: cython.pointer(cython.const[Share])) -> uint64_t:
     """Holds and tickets of a live record (a snapshot; 0 if it is gone)."""
     record: cython.pointer(ShareRecord) = live_record(pool, share)
