@@ -10,7 +10,9 @@ cdef class PoolObject:
     cdef readonly object arena   # the Arena that this pool was opened from, for pickling; None: a private one
 
     cdef int open_ref(self, Mapping mapping, str name, uint64_t kind, uint64_t shift, uint64_t limit, uint64_t foreign, uint64_t root_nbytes, uint64_t nr_shares, bint create) except -1
+    cdef uint64_t free_pages(self) noexcept
     cdef int check_open(self) except -1
     cdef bint may_retry(self, int status) except -1
+
     cdef str describe(self, uint64_t address)
     cdef int fail(self, int status, uint64_t address, uint64_t nbytes) except -1

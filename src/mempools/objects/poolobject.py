@@ -123,7 +123,8 @@ class PoolObject:
         return 0
 
     @cython.cfunc
-    def free_pages(self):
+    @cython.exceptval(check=False)
+    def free_pages(self) -> uint64_t:
         pages: cython.pointer(PoolRef) = self.mapping.ref.pages
         return count_owner(pages.chunks[0].map, pages.chunks[0].summary, pages.chunks[0].nr_words, 0)
 
@@ -135,7 +136,7 @@ class PoolObject:
         return 0
 
     @cython.cfunc
-    @cython.exceptval(-1)
+    @cython.exceptval(-1, check=False)
     def may_retry(self, status: cython.int) -> cython.bint:
         """Does what a status asks for before the same call can succeed: True if there was something."""
         if status == NOT_REGISTERED:
