@@ -1,0 +1,1 @@
+"""L4: the Python-visible owners: blocks, handles, views, atomic words."""
