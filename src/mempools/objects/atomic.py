@@ -1,9 +1,8 @@
-# SPDX-License-Identifier: Apache-2.0
 """L4: an atomic 64-bit word in memory that threads and processes share.
 
-Guarantee: lock-free, process-safe, and sequentially consistent among AtomicU64 operations: each one that writes is fully
-ordered, and load is an acquire. Price: one locked instruction on x86-64, one and two fences on aarch64. Precondition: all
-who touch the word do so atomically; the bytes are in the machine's byte order.
+Guarantee: lock-free, process-safe, and sequentially consistent among AtomicU64 operations: each one that writes is
+fully ordered, and load is an acquire. Price: one locked instruction on x86-64, on aarch64 one between two fences.
+Precondition: all who touch the word do so atomically; the bytes are in the machine's byte order.
 
 Every operation may run beside every other.
 """
@@ -29,7 +28,6 @@ from cython.cimports.mempools.machine.atomics import (
 from cython.cimports.mempools.machine.hooks import register_module
 
 register_module(cython.address(this_module_step))
-
 
 
 @cython.cfunc
