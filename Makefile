@@ -12,12 +12,10 @@ bin := $(VENV)/bin
 build_dir := build/$(patsubst .%,%,$(notdir $(VENV)))
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 lock := $(pip) install --require-hashes
+sources := $(shell find src meson.build pyproject.toml -name __pycache__ -prune -o -type f -print)
+run := PATH="$(abspath $(bin)):$$PATH"
 
-# An editable install rebuilds what changed when it is imported. That is done once, before a recipe; the processes that
-# tests start and kill must not start a compiler.
-run := PATH="$(abspath $(bin)):$$PATH" MESONPY_EDITABLE_SKIP="$(abspath $(build_dir))"
-
-.PHONY: build test demo lint types docs bench soak dist lock clean
+.PHONY: build develop test demo lint types docs bench soak dist lock clean
 
 $(VENV)/.locked: requirements/test.txt requirements/lz4.txt requirements/zstd.txt
 	$(PYTHON) -m venv $(VENV)
@@ -29,8 +27,9 @@ $(VENV)/.locked: requirements/test.txt requirements/lz4.txt requirements/zstd.tx
 	done
 	touch $@
 
-$(VENV)/.installed: $(VENV)/.locked pyproject.toml
-	PATH="$(abspath $(bin)):$$PATH" $(pip) install --no-build-isolation --no-deps -e . -Cbuild-dir=$(build_dir)
+# Not editable: an editable package runs the compiler when it is imported, also in the processes that tests kill.
+$(VENV)/.installed: $(VENV)/.locked $(sources)
+	$(run) $(pip) install --no-build-isolation --no-deps --force-reinstall . -Cbuild-dir=$(build_dir)
 	touch $@
 
 $(VENV)/.tools: $(VENV)/.locked requirements/tools.txt
@@ -38,7 +37,11 @@ $(VENV)/.tools: $(VENV)/.locked requirements/tools.txt
 	touch $@
 
 build: $(VENV)/.installed
-	PATH="$(abspath $(bin)):$$PATH" meson compile -C $(build_dir)
+
+# For a session of edit and import: an import compiles what has changed. The other recipes put the plain package back.
+develop: $(VENV)/.locked
+	rm -f $(VENV)/.installed
+	$(run) $(pip) install --no-build-isolation --no-deps -e . -Cbuild-dir=$(build_dir)
 
 test: build
 	$(run) python -m pytest $(PYTEST_ARGS)

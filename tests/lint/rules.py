@@ -168,7 +168,7 @@ def labels(root: Path) -> Iterator[str]:
         text = path.read_text()
         notes = list(comments(text))
         mentioned += [(where(root, path, line), label) for line, note in notes for label in LABEL.findall(note)]
-        # A comment that begins with a label explains it, up to the next line that does; a window may be told of anywhere.
+        # A comment that begins with a label explains it, up to the next line that does; windows may stand anywhere.
         explained = [part for _, note in notes for part in re.split(r"^(?=\s*\[[A-Z]:)", note, flags=re.MULTILINE)]
         here = {found[1] for part in explained if (found := LABEL.match(part.strip()))}
         paired = {found[1] for part in explained if (found := LABEL.match(part.strip())) and "pairs with" in part}

@@ -32,7 +32,7 @@ from cython.cimports.mempools.machine.hooks import set_step
 from cython.cimports.posix.signal import kill
 from cython.cimports.posix.unistd import getpid
 
-from mempools.machine.hooks import OP_NAMES
+from mempools.machine import hooks
 
 TRACE = cython.declare(cython.int, 0)
 KILL = cython.declare(cython.int, 1)
@@ -55,7 +55,7 @@ def matched(op: cython.int, site: cython.p_const_char) -> cython.void:
     hook: Hook = _armed
     hook.count += 1
     if hook.mode == TRACE:
-        hook.taken.append((OP_NAMES[op], site.decode()))
+        hook.taken.append((hooks.OP_NAMES[op], site.decode()))
         return
     if hook.fired or hook.count != hook.target:
         return
@@ -121,14 +121,14 @@ class Hook:
 
 @cython.cfunc
 def new_hook(mode: cython.int, n: object, function: object, op: object, site: object) -> Hook:
-    if op is not None and op not in OP_NAMES:
-        raise ValueError(f"{op!r} is no operation: take one of {', '.join(OP_NAMES)}")
+    if op is not None and op not in hooks.OP_NAMES:
+        raise ValueError(f"{op!r} is no operation: take one of {', '.join(hooks.OP_NAMES)}")
     if n < 1:
         raise ValueError(f"steps count from 1, not {n}")
     hook: Hook = Hook.__new__(Hook)
     hook.mode = mode
     hook.target = n
-    hook.op = -1 if op is None else OP_NAMES.index(op)
+    hook.op = -1 if op is None else hooks.OP_NAMES.index(op)
     hook.site = None if site is None else site.encode()
     hook.function = function
     hook.taken = []
