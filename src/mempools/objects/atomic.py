@@ -13,7 +13,7 @@ if not cython.compiled:
     raise ImportError("mempools.objects.atomic is compiled code: run `make build` in a checkout, or install the wheel")
 
 from cython.cimports.cpython.buffer import PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from cython.cimports.cpython.long import PyLong_AsUnsignedLongLong
+from cython.cimports.cpython.exc import PyErr_Clear
 from cython.cimports.cpython.number import PyNumber_Index
 from cython.cimports.libc.stdint import uint64_t, uintptr_t
 from cython.cimports.mempools.machine.atomics import (
@@ -26,20 +26,30 @@ from cython.cimports.mempools.machine.atomics import (
     xchg,
 )
 from cython.cimports.mempools.machine.hooks import register_module
+from cython.cimports.mempools.objects.atomic import PyErr_Occurred, PyLong_AsUnsignedLongLong
 
 register_module(cython.address(this_module_step))
+
+
+@cython.cfunc
+@cython.exceptval(0xDEAD, check=True)
+def convert(value: object, lowest: object) -> uint64_t:
+    """What is no int, or does not fit without a sign: modulo 2**64, from `lowest` on."""
+    PyErr_Clear()
+    number: object = PyNumber_Index(value)
+    if not lowest <= number < 1 << 64:
+        raise OverflowError(f"{number} does not fit: give {lowest} to 2**64 - 1")
+    return number & ((1 << 64) - 1)
 
 
 @cython.cfunc
 @cython.inline
 @cython.exceptval(0xDEAD, check=True)
 def as_word(value: object) -> uint64_t:
-    if type(value) is not int:
-        value = PyNumber_Index(value)
-    try:
-        return PyLong_AsUnsignedLongLong(value)
-    except OverflowError:
-        raise OverflowError(f"{value} does not fit into 64 bits without a sign: give 0 to 2**64 - 1") from None
+    word: uint64_t = PyLong_AsUnsignedLongLong(value)
+    if word == ~cython.cast(uint64_t, 0) and PyErr_Occurred() != cython.NULL:
+        return convert(value, 0)
+    return word
 
 
 @cython.cfunc
@@ -47,12 +57,10 @@ def as_word(value: object) -> uint64_t:
 @cython.exceptval(0xDEAD, check=True)
 def as_delta(value: object) -> uint64_t:
     """As as_word, and -n is 2**64 - n: adding wraps around, so a negative number subtracts."""
-    if type(value) is int and value >= 0:
-        return as_word(value)
-    value = PyNumber_Index(value)
-    if -(1 << 63) <= value < 0:
-        return as_word(value + (1 << 64))
-    return as_word(value)
+    word: uint64_t = PyLong_AsUnsignedLongLong(value)
+    if word == ~cython.cast(uint64_t, 0) and PyErr_Occurred() != cython.NULL:
+        return convert(value, -(1 << 63))
+    return word
 
 
 @cython.final
