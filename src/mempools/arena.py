@@ -73,7 +73,7 @@ class Arena:
         """
         path = names.path_of(name)
         try:
-            mapping = arenafile.attach(path)
+            mapping = arenafile.attach(path, own=True)
         except FileNotFoundError:
             raise FileNotFoundError(2, f"no arena {name!r}: create it first, or see mempools.arenas()", path) from None
         return cls._of(mapping, NAMED, name, path)
@@ -95,7 +95,9 @@ class Arena:
         Thread-safe, process-safe.
         """
         path = names.path_of(name)
-        mapping = _open(path, rounded(size), persist, prefault, hugepages, progress)
+        mapping = _open(
+            path, rounded(size), own=True, persist=persist, prefault=prefault, hugepages=hugepages, progress=progress
+        )
         return cls._of(mapping, NAMED, name, path)
 
     @classmethod
@@ -123,9 +125,11 @@ class Arena:
         """
         real = os.path.realpath(os.fsdecode(path))
         if size is None:
-            mapping = arenafile.attach(real)
+            mapping = arenafile.attach(real, own=False)
         else:
-            mapping = _open(real, rounded(size), True, prefault, False, progress)
+            mapping = _open(
+                real, rounded(size), own=False, persist=True, prefault=prefault, hugepages=False, progress=progress
+            )
         return cls._of(mapping, FILE, None, real)
 
     @staticmethod
@@ -288,11 +292,11 @@ class Arena:
 
 
 def _open(
-    path: str, nbytes: int, persist: bool, prefault: bool, hugepages: bool, progress: Progress | None
+    path: str, nbytes: int, *, own: bool, persist: bool, prefault: bool, hugepages: bool, progress: Progress | None
 ) -> Mapping:
     while True:
         try:
-            mapping = arenafile.attach(path)
+            mapping = arenafile.attach(path, own=own)
         except FileNotFoundError:
             try:
                 return arenafile.create(

@@ -170,17 +170,27 @@ def _exists(path: str) -> FileExistsError:
     return FileExistsError(errno.EEXIST, "an arena of this name exists: attach to it, or unlink it first", path)
 
 
-def open_file(path: str) -> int:
-    """A descriptor of the file with this name, held (attach lock) so that nobody takes it for a leftover."""
+def open_file(path: str, *, own: bool) -> int:
+    """A descriptor of the file with this name, held (attach lock) so that nobody takes it for a leftover.
+
+    `own`: in a directory that others write to, where only a file of this user itself is believed.
+    """
+    follow = os.O_NOFOLLOW if own else 0
     while True:
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK | follow)
         except IsADirectoryError:
             raise LayoutMismatch(f"{path} is a directory, not an arena") from None
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.ENXIO):
+                raise
+            raise LayoutMismatch(f"{path} is not a regular file, so not an arena") from None
         try:
             info = os.fstat(fd)
             if not stat.S_ISREG(info.st_mode):
                 raise LayoutMismatch(f"{path} is not a regular file, so not an arena")
+            if own and info.st_uid != os.geteuid():
+                raise PermissionError(errno.EPERM, f"made by user {info.st_uid} in this user's name", path)
             files.lock(fd, ATTACH_BYTE, shared=True)
             if os.fstat(fd).st_nlink:
                 return fd
@@ -190,9 +200,9 @@ def open_file(path: str) -> int:
         os.close(fd)  # removed while we waited: there may be another by now
 
 
-def attach(path: str) -> Mapping:
+def attach(path: str, *, own: bool) -> Mapping:
     """The arena in the file; FileNotFoundError, LayoutMismatch or Corrupt. Holes in a copied file are filled first."""
-    fd = open_file(path)
+    fd = open_file(path, own=own)
     try:
         mapping = mappings.attach(fd)
     except (LayoutMismatch, Corrupt) as error:
