@@ -13,7 +13,8 @@ from mempools.layout.mapping import Mapping
 from mempools.layout.proctable import ATTACH_BYTE, Process, snapshot
 from mempools.machine import files
 from mempools.machine.memory import Progress
-from mempools.objects.genpoolobject import GenPool, granule_shift, open_genpool
+from mempools.objects.algorithms import granule_shift
+from mempools.objects.genpoolobject import GenPool, open_genpool
 
 PRIVATE, ANONYMOUS, NAMED, FILE = "private", "anonymous", "named", "file"
 

@@ -15,7 +15,7 @@ from cython.cimports.mempools.layout.chunks import pool_load
 from cython.cimports.mempools.layout.directory import PoolConfig, directory_drop, directory_open
 from cython.cimports.mempools.layout.mapping import Mapping
 from cython.cimports.mempools.layout.refs import ChunkRef, PoolRef
-from cython.cimports.mempools.layout.structs import NAME_BYTES, NR_SLOTS
+from cython.cimports.mempools.layout.structs import NAME_BYTES, NR_SLOTS, STATE_LIVE
 from cython.cimports.mempools.parts.ownermap import block_length, block_start, count_owner, owner_at
 from cython.cimports.mempools.parts.owners import OWNER_MASK, OWNER_META, OWNER_SHARED, OWNER_STRUCT
 from cython.cimports.mempools.parts.status import (
@@ -203,6 +203,31 @@ class PoolObject:
         if status == BUSY:
             raise Busy(f"{where} is in use")
         raise Corrupt(f"{where}: status {status} at {address:#x}")
+
+    @cython.cfunc
+    def holders_of(self, ref: cython.pointer(PoolRef)) -> dict:
+        """Bytes by process id, with "shared" and "structures" for what no single process owns."""
+        found: dict = {}
+        owner: uint32_t
+        i: uint64_t
+        nr: uint64_t
+        for owner in range(1, OWNER_META):
+            if owner <= NR_SLOTS:
+                if self.mapping.ref.slots[owner].state & 0xFF != STATE_LIVE:
+                    continue
+                key: object = self.mapping.ref.slots[owner].pid
+            elif owner == OWNER_STRUCT:
+                key = "structures"
+            elif owner == OWNER_SHARED:
+                key = "shared"
+            else:
+                continue
+            nr = 0
+            for i in range(ref.nr_chunks):
+                nr += count_owner(ref.chunks[i].map, ref.chunks[i].summary, ref.chunks[i].nr_words, owner)
+            if nr:
+                found[key] = found.get(key, 0) + (nr << ref.shift)
+        return found
 
     def destroy(self, force: cython.bint = False) -> None:
         """Destroys the pool and gives its pages back to the arena (gen_pool_destroy in lib/genalloc.c).
