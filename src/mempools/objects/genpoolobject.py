@@ -18,22 +18,18 @@ from cython.cimports.mempools.layout.chunks import pool_update
 from cython.cimports.mempools.layout.directory import directory_add_foreign
 from cython.cimports.mempools.layout.growth import ForeignChunk, pool_grow
 from cython.cimports.mempools.layout.mapping import Mapping
-from cython.cimports.mempools.layout.refs import ChunkRef
-from cython.cimports.mempools.layout.structs import KIND_GENPOOL, NR_SLOTS
+from cython.cimports.mempools.layout.structs import KIND_GENPOOL
 from cython.cimports.mempools.machine.atomics import fill, this_module_step, write_once
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.block import Block, empty_block, fill_block
 from cython.cimports.mempools.objects.poolobject import PoolObject
 from cython.cimports.mempools.objects.words import words_of
-from cython.cimports.mempools.parts.ownermap import count_owner
-from cython.cimports.mempools.parts.owners import OWNER_SHARED, OWNER_STRUCT
-from cython.cimports.mempools.parts.search import NOWHERE, find_run, largest_run
-from cython.cimports.mempools.parts.status import BUSY, EXHAUSTED, INVALID, MISMATCH, NOT_A_BLOCK, OK
+from cython.cimports.mempools.parts.search import NOWHERE, find_run
+from cython.cimports.mempools.parts.status import BUSY, EXHAUSTED, INVALID, MISMATCH, OK
 from cython.cimports.mempools.pools.genpool import (
     genpool_alloc,
     genpool_alloc_algo,
     genpool_alloc_bulk,
-    genpool_chunk,
     genpool_claim,
     genpool_free,
     genpool_free_bulk,
@@ -44,7 +40,6 @@ from cython.cimports.mempools.pools.shares import share_recall
 from mempools.errors import Exhausted, PoolError
 from mempools.layout.mapping import create_private
 from mempools.objects.algorithms import ChunkView, code_and_data, granule_shift
-from mempools.objects.infos import ChunkInfo, GenPoolStats
 
 register_module(cython.address(this_module_step))
 
@@ -228,7 +223,7 @@ class GenPool(PoolObject):
                 data = align
             fill_block(block, self.claim_block(nbytes, algo, data))
         if zero:
-            fill(cython.cast(cython.p_void, self.memory_at(block.address, nbytes)), 0, nbytes, b"genpool.zero")
+            fill(cython.cast(cython.p_void, self.memory_at(block.address, nbytes)), 0, nbytes, b"genpoolobject.zero")
         return block
 
     def alloc_offset(self, nbytes: uint64_t, /) -> int:
@@ -426,92 +421,14 @@ class GenPool(PoolObject):
         if number >> 56:
             raise ValueError(f"{algo}: data {data!r} is too large for a pool-wide algorithm (2**56): name it at the call")
         # Relaxed: one word, nothing else depends on it.
-        write_once(cython.address(self.ref.entry.algo), code << 56 | number, b"genpool.set_algo")
+        write_once(cython.address(self.ref.entry.algo), code << 56 | number, b"genpoolobject.set_algo")
         root.user_algorithm = None
-
-    @property
-    def granule(self) -> int:
-        """Bytes of a granule."""
-        return 1 << self.ref.shift
-
-    @property
-    def size(self) -> int:
-        """Bytes that the pool manages (gen_pool_size in lib/genalloc.c)."""
-        i: uint64_t
-        nr: uint64_t = 0
-        pool_update(self.ref)
-        for i in range(self.ref.nr_chunks):
-            nr += self.ref.chunks[i].nr
-        return nr << self.ref.shift
-
-    @property
-    def avail(self) -> int:
-        """Bytes that are free (gen_pool_avail in lib/genalloc.c): read off the owner map, exact while nobody changes it.
-        Costs a walk of the map, a byte a granule."""
-        return sum(chunk.avail for chunk in self.chunks())
-
-    def chunks(self) -> list[ChunkInfo]:
-        """The pool's chunks, newest first (gen_pool_for_each_chunk in lib/genalloc.c)."""
-        i: uint64_t
-        chunk: cython.pointer(ChunkRef)
-        found = []
-        self.check_open()
-        pool_update(self.ref)
-        for i in range(self.ref.nr_chunks, 0, -1):
-            chunk = cython.address(self.ref.chunks[i - 1])
-            found.append(
-                ChunkInfo(
-                    chunk.base,
-                    chunk.nr << self.ref.shift,
-                    count_owner(chunk.map, chunk.summary, chunk.nr_words, 0) << self.ref.shift,
-                    chunk.device if chunk.has_device else None,
-                    chunk.cookie,
-                )
-            )
-        return found
-
-    def has_addr(self, address: uint64_t, nbytes: uint64_t = 1) -> bool:
-        """Does [address, address + nbytes) lie in one chunk (gen_pool_has_addr in lib/genalloc.c)?"""
-        return nbytes > 0 and genpool_chunk(self.ref, address, nbytes) != cython.NULL
-
-    def device_address(self, address: uint64_t) -> int:
-        """The second address of a byte (gen_pool_virt_to_phys in lib/genalloc.c). NotOwned outside the pool, LookupError if the
-        chunk was added without one."""
-        chunk: cython.pointer(ChunkRef) = genpool_chunk(self.ref, address, 1)
-        if chunk == cython.NULL:
-            self.fail(NOT_A_BLOCK, address, 1)
-        if not chunk.has_device:
-            raise LookupError(f"the chunk at {chunk.base:#x} was added without a device address")
-        return chunk.device + (address - chunk.base)
-
-    def owner_of(self, address: uint64_t) -> int:
-        """The number given when the chunk of `address` was added. NotOwned outside the pool."""
-        chunk: cython.pointer(ChunkRef) = genpool_chunk(self.ref, address, 1)
-        if chunk == cython.NULL:
-            self.fail(NOT_A_BLOCK, address, 1)
-        return chunk.cookie
 
     def recall(self) -> int:
         """Drop this process's pickles that nobody has loaded; how many there were. Loading one later gives StaleHandle.
         For messages that were lost with their receiver. Thread-safe, process-safe, lock-free."""
         self.check_open()
         return share_recall(self.ref)
-
-    def stats(self) -> GenPoolStats:
-        """Sizes, the largest block that could be had, and who holds how much: walks the owner map. Thread-safe,
-        process-safe, lock-free; a moment's picture."""
-        i: uint64_t
-        nr: uint64_t
-        largest: uint64_t = 0
-        chunks = self.chunks()
-        for i in range(self.ref.nr_chunks):
-            nr = largest_run(self.ref.chunks[i].map, self.ref.chunks[i].summary, self.ref.chunks[i].nr)
-            largest = nr if nr > largest else largest
-        size = sum(chunk.nbytes for chunk in chunks)
-        avail = sum(chunk.avail for chunk in chunks)
-        return GenPoolStats(
-            size, avail, largest << self.ref.shift, 1 << self.ref.shift, len(chunks), self.holders_of(self.ref)
-        )
 
     def __repr__(self) -> str:
         kind = "foreign memory" if self.ref.foreign else "arena"

@@ -21,8 +21,8 @@ before it. Nothing is stored outside the map's words except the summary, which i
 
 Crash windows. [D:ownermap.claim] between two words of a claim, [D:ownermap.release] between two words of a release,
 [D:ownermap.note_full] between setting a full bit and looking again, [D:ownermap.freed] between freeing a lane and
-clearing the word's full bit. The first two leave a prefix with the dead owner's byte: `sweep` clears it. The others can
-leave a full bit on a word that is not full: `forget_full`, which recovery calls, clears them all.
+clearing the word's full bit, [D:ownermap.transfer] and [D:ownermap.sweep] between two words. The first two leave a prefix with the dead owner's byte: `sweep` clears it. The others can
+leave a full bit on a word that is not full: `forget_full`, which recovery calls, clears them all. A transfer is resumed by whoever mends the structure that it served, a sweep is run again.
 """
 
 import cython
@@ -327,7 +327,7 @@ def claim_singles(map: cython.pointer(uint64_t), word: uint64_t, nr: uint64_t, o
             lanes &= lanes - 1
         if lanes == 0:
             return 0
-        # [A:ownermap.claim_singles] acquire; pairs with [R:ownermap.release] and [R:ownermap.release_singles]: as for claim.
+        # [A:ownermap.claim_singles] acquire; pairs with [R:ownermap.release]: as for claim.
         seen = cmpxchg_acquire(
             cython.address(map[word]),
             old,
@@ -365,7 +365,6 @@ def release_singles(
         byte: uint64_t = get_lane(read_once(cython.address(map[word + 1]), b"ownermap.release_singles"), 0)
         if byte != 0 and not byte & START:
             return WRONG_SIZE
-    # [R:ownermap.release_singles] is the swap in release_lanes: [R:ownermap.release].
     return release_lanes(map, summary, word, mask, value)
 
 

@@ -63,8 +63,8 @@ def genpool_granules(pool: cython.pointer(PoolRef), nbytes: uint64_t) -> uint64_
 @cython.nogil
 @cython.exceptval(check=False)
 def known_chunks(pool: cython.pointer(PoolRef)) -> uint64_t:
-    # [A:chunks.known] acquire; pairs with [R:chunks.known]: a chunk that is counted has been copied whole.
-    return load_acquire(cython.address(pool.nr_chunks), b"A:chunks.known")
+    # [A:genpool.known] acquire; pairs with [R:chunks.known]: a chunk that is counted has been copied whole.
+    return load_acquire(cython.address(pool.nr_chunks), b"A:genpool.known")
 
 
 @cython.cfunc

@@ -1,9 +1,9 @@
-"""Beside the stack: loops over the compiled core, for benchmarks that must not measure Python's calls."""
+"""L4: loops over the compiled core, for benchmarks that must not measure Python's calls."""
 
 import cython
 
 if not cython.compiled:
-    raise ImportError("mempools.check.loops is compiled code: run `make build` in a checkout, or install the wheel")
+    raise ImportError("mempools.objects.loops is compiled code: run `make build` in a checkout, or install the wheel")
 
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.machine.atomics import this_module_step
