@@ -13,6 +13,7 @@ from mempools.layout.mapping import Mapping
 from mempools.layout.proctable import ATTACH_BYTE, Process, snapshot
 from mempools.machine import files
 from mempools.machine.memory import Progress
+from mempools.objects.genpoolobject import GenPool, granule_shift, open_genpool
 
 PRIVATE, ANONYMOUS, NAMED, FILE = "private", "anonymous", "named", "file"
 
@@ -166,6 +167,7 @@ class Arena:
         self._path = path
         self._nbytes = mapping.nbytes
         self._id = mapping.id
+        self._received_pools: dict[str, GenPool] = {}
 
     # ---- what it is
 
@@ -227,7 +229,34 @@ class Arena:
         """
         return self._mapping.recover()
 
-    # ---- pools (added here: genpool, store, check, stats)
+    # ---- pools
+
+    def genpool(
+        self, name: str, *, granule: int = 64, size: int | str | None = None, shares: int = 256, foreign: bool = False
+    ) -> GenPool:
+        """The GenPool `name`, made if absent, else as it is: LayoutMismatch if its configuration is another.
+
+        `granule`: bytes, a power of two, at least 8. `size`: a fixed share of the arena, taken now; without it the pool
+        grows on demand. `shares`: how many of its blocks may be pickled at a time (128 bytes each). `foreign`: the blocks
+        lie outside the arena (`GenPool.add` with bare addresses), only the map of owners is in it.
+        Exhausted if there is no room. May wait for another process that makes a pool; not for signal handlers.
+        Thread-safe, process-safe, not lock-free."""
+        shift = granule_shift(granule)
+        if granule < 8 and not foreign:
+            raise ValueError(f"granule {granule}: at least 8 bytes in an arena")
+        limit = 0 if size is None else sizes.parse(size)
+        if size is not None and limit < granule:
+            raise ValueError(f"size {size!r}: at least one granule ({granule} bytes) is needed")
+        if not 0 <= shares <= 1 << 20:
+            raise ValueError(f"shares {shares}: 0 to 2**20")
+        return open_genpool(self, self._mapping, name, shift, limit, shares, foreign)
+
+    def _known_genpool(self, name: str) -> GenPool:
+        """For blocks that arrive: the pool of that name, opened once."""
+        pool = self._received_pools.get(name)
+        if pool is None:
+            pool = self._received_pools[name] = open_genpool(self, self._mapping, name, 0, 0, 0, None)
+        return pool
 
     # ---- the end
 

@@ -27,3 +27,4 @@ cdef class Mapping:
     cdef void export_release(self) noexcept nogil
     cdef int _register(self) except -1
     cdef int _map(self, int fd, uint64_t nbytes, uint64_t align) except -1
+    cdef int _load_pages(self) except -1

@@ -24,6 +24,8 @@ if not cython.compiled:
     raise ImportError("mempools.layout.mapping is compiled code: run `make build` in a checkout, or install the wheel")
 
 from cython.cimports.libc.stdint import uint64_t, uintptr_t
+from cython.cimports.libc.stdlib import calloc, free
+from cython.cimports.mempools.layout.chunks import pool_load
 from cython.cimports.mempools.layout.pages import pages_format
 from cython.cimports.mempools.layout.proctable import (
     proctable_leave,
@@ -31,7 +33,9 @@ from cython.cimports.mempools.layout.proctable import (
     proctable_recover,
     proctable_register,
 )
-from cython.cimports.mempools.layout.structs import ARENA_PERSIST, PoolEntry, ProcSlot, Superblock
+from cython.cimports.mempools.layout.refs import PoolRef
+from cython.cimports.mempools.layout.structs import ARENA_PERSIST, KIND_PAGES, PoolEntry, ProcSlot, Superblock
+from cython.cimports.mempools.parts.status import OK
 from cython.cimports.mempools.layout.superblock import (
     POOLS_OFFSET,
     SLOTS_OFFSET,
@@ -95,6 +99,18 @@ class Mapping:
             self.ref.slot = cython.cast(cython.pointer(uint64_t), page)
         self.lock = threading.RLock()
         self.lock_pid = os.getpid()
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _load_pages(self) -> cython.int:
+        """The arena's own pool of pages, which every other pool takes its memory from."""
+        pages: cython.pointer(PoolRef) = cython.cast(cython.pointer(PoolRef), calloc(1, cython.sizeof(PoolRef)))
+        if pages == cython.NULL:
+            raise MemoryError
+        self.ref.pages = pages
+        if pool_load(cython.address(self.ref), 0, pages) != OK or pages.kind != KIND_PAGES or pages.nr_chunks != 1:
+            raise Corrupt("the arena's page map makes no sense: remove the arena and make it again")
         return 0
 
     @cython.ccall
@@ -183,6 +199,7 @@ class Mapping:
                         proctable_leave(cython.address(self.ref), self.ref.slot[0])
                 unmap_pages(cython.cast(cython.p_char, self.ref.slot), 1)
             unmap_pages(self.ref.base, self.ref.nbytes)
+        free(self.ref.pages)
         if self.lock_fd >= 0:
             close_fd(self.lock_fd)
         if self.fd >= 0:
@@ -220,6 +237,7 @@ def _format(mapping: Mapping, persist: cython.bint) -> str:
         rc = pages_format(cython.address(mapping.ref))
     if rc < 0:
         raise Corrupt(f"the tables of a new arena of {mapping.ref.nbytes} bytes cannot be made: status {rc}")
+    mapping._load_pages()
     return f"{id_hi:016x}{id_lo:016x}"
 
 
@@ -274,6 +292,7 @@ def attach(fd: int) -> Mapping:
         if other is not None:
             return other
         mapping._map(fd, header.nbytes, 0)
+        mapping._load_pages()
         return _enter(mapping, key, header.id)
 
 

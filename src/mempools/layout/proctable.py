@@ -42,6 +42,7 @@ from cython.cimports.mempools.machine.atomics import (
     write_once,
 )
 from cython.cimports.mempools.machine.hooks import register_module
+from cython.cimports.mempools.parts.status import BUSY
 
 from mempools.errors import Corrupt, Exhausted
 from mempools.machine import files, processes
@@ -79,20 +80,21 @@ def _at(arena: cython.pointer(ArenaRef), slot: uint32_t) -> cython.pointer(ProcS
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _sweep(arena: cython.pointer(ArenaRef), slot: uint32_t) -> cython.int:
-    """The slot's owner is dead, and the mend lock is ours: release what it held, then free the slot."""
+    """The slot's owner is dead, and the mend lock is ours: release what it held, then free the slot. How many were swept."""
     p: cython.pointer(ProcSlot) = _at(arena, slot)
     rc: cython.int
     with cython.nogil:
         rc = sweep_slot(arena, slot)
+    if rc == BUSY:
+        return 0  # somebody is making or destroying a pool: the next recovery sweeps
     if rc < 0:
         raise Corrupt(f"the remains of process {p.pid} (slot {slot}) cannot be swept: status {rc}; "
                       "check() says what is wrong, the slot stays taken")
     # [D:proctable.sweep] nothing of the dead process is left, its slot is still LIVE: the next recovery sweeps nothing, frees it.
     window(b"D:proctable.sweep")
     _set_free(p)
-    if arena.super != cython.NULL:
-        fetch_add_relaxed(cython.address(arena.super.nr_recovered), 1, b"proctable.nr_recovered")  # statistics
-    return 0
+    fetch_add_relaxed(cython.address(arena.super.nr_recovered), 1, b"proctable.nr_recovered")  # statistics
+    return 1
 
 
 @cython.cfunc
@@ -233,11 +235,9 @@ def _mend(arena: cython.pointer(ArenaRef), slot: uint32_t, lock) -> cython.int:
     if not files.try_lock(lock, LIVE_BASE + slot):
         if not processes.gone(p.pid, p.start_time, p.pid_namespace):
             return 0
-        _sweep(arena, slot)
-        return 1
+        return _sweep(arena, slot)
     try:
-        _sweep(arena, slot)
-        return 1
+        return _sweep(arena, slot)
     finally:
         files.unlock(lock, LIVE_BASE + slot)
 
