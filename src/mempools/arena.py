@@ -161,7 +161,7 @@ class Arena:
         return arena
 
     def _hold(self, mapping: Mapping, kind: str, name: str | None, path: str | None) -> None:
-        self._held: Mapping | None = mapping
+        self._held = mapping  # absent once closed
         self._kind = kind
         self._name = name
         self._path = path
@@ -173,9 +173,13 @@ class Arena:
 
     @property
     def _mapping(self) -> Mapping:
-        if self._held is None:
+        mapping = self._peek()
+        if mapping is None:
             raise PoolError(f"{self!r}: open it again to use it")
-        return self._held
+        return mapping
+
+    def _peek(self) -> Mapping | None:
+        return self.__dict__.get("_held")
 
     @property
     def name(self) -> str | None:
@@ -205,11 +209,11 @@ class Arena:
     @property
     def closed(self) -> bool:
         """Whether this object was closed."""
-        return self._held is None
+        return self._peek() is None
 
     def __repr__(self) -> str:
         where = {NAMED: f" {self._name!r}", FILE: f" {self._path!r}"}.get(self._kind, "")
-        state = ", closed" if self._held is None else ""
+        state = ", closed" if self.closed else ""
         return f"<mempools.Arena{where}, {self._kind}, {sizes.text(self._nbytes)}{state}>"
 
     # ---- its processes
@@ -266,10 +270,13 @@ class Arena:
         Busy while views of its blocks exist, if this is the last opening in this process. Closing again does nothing.
         Thread-safe.
         """
-        mapping = self._held
+        mapping = self.__dict__.pop("_held", None)  # one step: of two threads that close, one does
         if mapping is not None:
-            mapping.close()
-            self._held = None
+            try:
+                mapping.close()
+            except BaseException:
+                self._held = mapping
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -280,7 +287,7 @@ class Arena:
         self.close()
 
     def __del__(self) -> None:
-        mapping = getattr(self, "_held", None)
+        mapping = self._peek()
         if mapping is not None:
             mapping.forget()  # not closed: pools made from it may live on
 

@@ -17,7 +17,7 @@ from mempools.errors import Corrupt, Exhausted, LayoutMismatch
 from mempools.layout import mapping as mappings
 from mempools.layout.mapping import Mapping
 from mempools.layout.proctable import ATTACH_BYTE, NAME_BYTE
-from mempools.layout.superblock import nbytes_min
+from mempools.layout.superblock import inspect, nbytes_min
 from mempools.machine import files, limits, memory
 from mempools.machine.memory import Progress
 
@@ -204,17 +204,16 @@ def attach(path: str, *, own: bool) -> Mapping:
     """The arena in the file; FileNotFoundError, LayoutMismatch or Corrupt. Holes in a copied file are filled first."""
     fd = open_file(path, own=own)
     try:
-        mapping = mappings.attach(fd)
+        try:
+            header = inspect(fd)
+            if os.fstat(fd).st_blocks * 512 < header.nbytes:
+                reserve(fd, header.nbytes)  # before it is mapped: even reading a hole takes a page
+        except BaseException:
+            os.close(fd)
+            raise
+        return mappings.attach(fd)
     except (LayoutMismatch, Corrupt) as error:
         raise type(error)(f"{path}: {error}") from None
-    info = os.fstat(mapping.fd)
-    if info.st_blocks * 512 < mapping.nbytes:
-        try:
-            reserve(mapping.fd, mapping.nbytes)
-        except BaseException:
-            mapping.close()
-            raise
-    return mapping
 
 
 def remove(path: str, fd: int) -> bool:

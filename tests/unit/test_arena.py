@@ -147,7 +147,7 @@ def test_a_copied_file_with_holes_is_filled_before_use(tmp_path):
     sparse = tmp_path / "sparse"
     with open(sparse, "wb") as file:
         file.truncate(NBYTES)
-        file.write(data[:4096])
+        file.write(data[:65536])
     assert os.stat(sparse).st_blocks * 512 < NBYTES
     with Arena.file(sparse):
         assert os.stat(sparse).st_blocks * 512 >= NBYTES
