@@ -3,8 +3,8 @@
 Two locks, besides those of the process table, decide between processes (see layout/proctable.py for the bytes):
     ATTACH_BYTE    shared by every process that has the arena open; who can have it alone knows that nobody has
     NAME_BYTE      held by whoever removes the file's name, from the look at whose name it is until it is gone
-So an attach that comes while gc removes a leftover waits for the attach lock, sees that the file has lost its name, and looks
-the name up again.
+So an attach that comes while gc removes a leftover waits for the attach lock, sees that the file has lost its name,
+and looks the name up again.
 """
 
 import errno
@@ -213,7 +213,7 @@ def attach(path: str, *, own: bool) -> Mapping:
 
 
 def remove(path: str, fd: int) -> bool:
-    """Remove the name of the file behind `fd`, a description of the caller's own; False if the name is another file's."""
+    """Remove the name of the file behind `fd`, a description of the caller's own; False if it is another file's."""
     files.lock(fd, NAME_BYTE)
     try:
         try:

@@ -16,8 +16,10 @@ def _stat(pid: int) -> list[str]:
 
 
 def space() -> int:
-    """Where this process's numbers hold: process numbers mean the same to processes of one pid name space, start times to
-    those of one time name space. Both inode numbers in one word; 0 if they cannot be known.
+    """Where this process's numbers hold, as one word; 0 if it cannot be known.
+
+    Process numbers mean the same to processes of one pid name space, start times to those of one time name space: it
+    is both inode numbers.
     """
     pid_space = _namespace("pid")
     return _namespace("time") << 32 | pid_space if pid_space else 0
