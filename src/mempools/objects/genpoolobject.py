@@ -46,7 +46,6 @@ register_module(cython.address(this_module_step))
 _handles = cython.declare(uint64_t, 0)
 
 
-
 @cython.final
 @cython.cclass
 class GenPool(PoolObject):
@@ -363,7 +362,13 @@ class GenPool(PoolObject):
             raise ValueError(
                 f"{nbytes} bytes at {base:#x}: a chunk is a multiple of the granule ({granule} bytes) and ends below 2**64"
             )
-        chunk: ForeignChunk = [base, nbytes >> self.ref.shift, 0 if device is None else device, device is not None, owner]
+        chunk: ForeignChunk = [
+            base,
+            nbytes >> self.ref.shift,
+            0 if device is None else device,
+            device is not None,
+            owner,
+        ]
         status: cython.int
         self.check_open()
         self.mapping.ensure_slot()
@@ -419,7 +424,9 @@ class GenPool(PoolObject):
             return
         code, number = code_and_data("near_fit" if algo is None else algo, data)
         if number >> 56:
-            raise ValueError(f"{algo}: data {data!r} is too large for a pool-wide algorithm (2**56): name it at the call")
+            raise ValueError(
+                f"{algo}: data {data!r} is too large for a pool-wide algorithm (2**56): name it at the call"
+            )
         # Relaxed: one word, nothing else depends on it.
         write_once(cython.address(self.ref.entry.algo), code << 56 | number, b"genpoolobject.set_algo")
         root.user_algorithm = None

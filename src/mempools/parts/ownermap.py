@@ -20,9 +20,11 @@ it, START included. So whatever a death leaves is a block, only shorter, and a g
 before it. Nothing is stored outside the map's words except the summary, which is a hint.
 
 Crash windows. [D:ownermap.claim] between two words of a claim, [D:ownermap.release] between two words of a release,
-[D:ownermap.note_full] between setting a full bit and looking again, [D:ownermap.freed] between freeing a lane and
-clearing the word's full bit, [D:ownermap.transfer] and [D:ownermap.sweep] between two words. The first two leave a prefix with the dead owner's byte: `sweep` clears it. The others can
-leave a full bit on a word that is not full: `forget_full`, which recovery calls, clears them all. A transfer is resumed by whoever mends the structure that it served, a sweep is run again.
+[D:ownermap.transfer] and [D:ownermap.sweep] between two of theirs; [D:ownermap.note_full] between setting a full bit and
+looking again, [D:ownermap.freed] between freeing a lane and clearing the word's full bit. The first two leave a prefix
+with the dead owner's byte: `sweep` clears it. A transfer is resumed by whoever mends the structure that it served, a
+sweep is run again. The last two can leave a full bit on a word that is not full: `forget_full`, which recovery calls,
+clears them all.
 """
 
 import cython
@@ -121,7 +123,14 @@ def claim(map: cython.pointer(uint64_t), first: uint64_t, nr: uint64_t, owner: u
     here: uint64_t
     while True:
         here = left if left < 8 - lane else 8 - lane
-        if claim_lanes(cython.address(map[w]), lane_mask(lane, here), block_lanes(lane, here, owner, START if left == nr else 0)) != OK:
+        if (
+            claim_lanes(
+                cython.address(map[w]),
+                lane_mask(lane, here),
+                block_lanes(lane, here, owner, START if left == nr else 0),
+            )
+            != OK
+        ):
             unclaim(map, first, w, owner)
             return BUSY
         left -= here
@@ -231,7 +240,9 @@ def release(
     while True:
         lane = first & 7 if w == first >> 3 else 0
         here = (end - w * 8 if end - w * 8 < 8 else 8) - lane
-        status = release_lanes(map, summary, w, lane_mask(lane, here), block_lanes(lane, here, owner, START if w == first >> 3 else 0))
+        status = release_lanes(
+            map, summary, w, lane_mask(lane, here), block_lanes(lane, here, owner, START if w == first >> 3 else 0)
+        )
         if status != OK or w == first >> 3:
             return status
         window(b"D:ownermap.release")
