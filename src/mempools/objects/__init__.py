@@ -1,1 +1,1 @@
-"""L4: the Python-visible owners: blocks, handles, views, atomic words."""
+"""L4: Python-visible owners of what the pools hand out."""
