@@ -1,5 +1,6 @@
 """Sphinx: `make docs` runs every example as a doctest, then builds the pages with warnings as errors."""
 
+import doctest
 from importlib.metadata import version as version_of
 
 project = "mempools"
@@ -14,6 +15,7 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
+doctest_default_flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 html_theme = "furo"
 html_title = f"mempools {version}"
