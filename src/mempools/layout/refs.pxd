@@ -3,6 +3,8 @@
 from libc.stdint cimport uint32_t, uint64_t
 from mempools.layout.structs cimport MAX_CHUNKS, PoolEntry, ProcSlot, ShareRecord, Superblock
 
+cdef struct PoolRef
+
 cdef struct ArenaRef:
     char *base                 # start of the mapping
     uint64_t nbytes
@@ -10,6 +12,7 @@ cdef struct ArenaRef:
     Superblock *super
     ProcSlot *slots
     PoolEntry *pools
+    PoolRef *pages             # entry 0: the arena as a pool of pages
 
 cdef struct ChunkRef:
     uint64_t *map

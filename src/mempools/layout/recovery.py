@@ -1,0 +1,118 @@
+"""L2: sweeping what a dead process left in an arena.
+
+Guarantee. After sweep_slot the arena holds nothing of the dead process: its blocks are free, its share of shared blocks
+is dropped, what it had half done is done or undone, its locks are free. What others hold is untouched. It may run beside
+any allocation or release of the living, may be killed at any point and run again by somebody else.
+
+Precondition. The caller holds the dead slot's recovery lock (layout/proctable.py): one sweep per slot at a time, and the
+slot is not given to a new process before it is done. The sweep acts in the dead slot's name: it takes the directory lock
+as that slot, so that a sweep that dies leaves the same trace as the first death.
+
+Order (each step leaves the next ones possible):
+  1. directory lock: taken, or found to be the dead one's. Nothing may be destroyed under a sweep.
+  2. directory entries that it was making or destroying; pages that it published but did not hand over.
+  3. per pool: what the pool's kind mends (register_mend), which decides who owns each half-moved block;
+     then the owner maps: every byte of the dead slot is cleared; full bits are forgotten.
+  4. the page map, last: a page may only be released when no pool names it.
+  5. directory lock released.
+"""
+
+import cython
+
+if not cython.compiled:
+    raise ImportError("mempools.layout.recovery is compiled code: run `make build` in a checkout, or install the wheel")
+
+from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.mempools.layout.chunks import pool_load
+from cython.cimports.mempools.layout.growth import runs_transfer
+from cython.cimports.mempools.layout.refs import ArenaRef, PoolRef
+from cython.cimports.mempools.layout.structs import (
+    NR_KINDS,
+    NR_POOLS,
+    OWNER_STRUCT,
+    STATE_DROPPING,
+    STATE_FREE,
+    STATE_LIVE,
+    STATE_SETUP,
+    PoolEntry,
+)
+from cython.cimports.mempools.machine.atomics import (
+    fetch_add_relaxed,
+    fetch_and_relaxed,
+    read_once,
+    store_release,
+    this_module_step,
+    window,
+)
+from cython.cimports.mempools.machine.hooks import register_module
+from cython.cimports.mempools.parts.ownermap import forget_full, sweep
+from cython.cimports.mempools.parts.robustlock import robust_holder, robust_trylock, robust_unlock
+from cython.cimports.mempools.parts.status import BUSY, OK
+
+register_module(cython.address(this_module_step))
+
+_mends = cython.declare(mend_fn[NR_KINDS])
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def register_mend(kind: uint32_t, fn: mend_fn) -> cython.void:
+    """At import, by the module that owns a kind of pool."""
+    _mends[kind] = fn
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def mend_entry(arena: cython.pointer(ArenaRef), index: uint32_t, slot: uint32_t) -> cython.void:
+    """Step 2 for one directory entry."""
+    entry: cython.pointer(PoolEntry) = cython.address(arena.pools[index])
+    state: uint64_t = read_once(cython.address(entry.state), b"recovery.entry")
+    if state & 0xFF == STATE_LIVE:
+        runs_transfer(arena, entry, slot, OWNER_STRUCT)
+    elif state >> 8 == slot and (state & 0xFF == STATE_SETUP or state & 0xFF == STATE_DROPPING):
+        if state & 0xFF == STATE_DROPPING:
+            runs_transfer(arena, entry, OWNER_STRUCT, slot)
+        # [R:recovery.free] release; pairs with [A:chunks.entry].
+        store_release(cython.address(entry.state), STATE_FREE, b"R:recovery.free")
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def sweep_pool(arena: cython.pointer(ArenaRef), index: uint32_t, slot: uint32_t) -> cython.void:
+    """Steps 3 and 4 for one pool."""
+    pool: PoolRef
+    i: uint64_t
+    if pool_load(arena, index, cython.address(pool)) != OK:
+        return
+    fetch_and_relaxed(
+        cython.address(pool.entry.users[slot >> 6]), ~(cython.cast(uint64_t, 1) << (slot & 63)), b"recovery.users"
+    )
+    if pool.kind < NR_KINDS and _mends[pool.kind] != cython.NULL:
+        _mends[pool.kind](cython.address(pool), slot)
+    window(b"D:recovery.mended")
+    for i in range(pool.nr_chunks):
+        sweep(pool.chunks[i].map, pool.chunks[i].summary, pool.chunks[i].nr_words, slot)
+        forget_full(pool.chunks[i].summary, pool.chunks[i].nr_words)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def sweep_slot(arena: cython.pointer(ArenaRef), slot: uint32_t) -> cython.int:
+    """OK, or BUSY while somebody makes or destroys a pool: nothing was done, try again later."""
+    lock: cython.pointer(uint32_t) = cython.address(arena.super.directory_lock)
+    index: uint32_t
+    if robust_holder(lock) != slot and robust_trylock(lock, slot) != OK:
+        return BUSY
+    window(b"D:recovery.locked")
+    for index in range(1, NR_POOLS):
+        mend_entry(arena, index, slot)
+    for index in range(1, NR_POOLS):
+        sweep_pool(arena, index, slot)
+    sweep_pool(arena, 0, slot)
+    robust_unlock(lock, slot)
+    fetch_add_relaxed(cython.address(arena.super.nr_recovered), 1, b"recovery.count")  # statistics
+    return OK

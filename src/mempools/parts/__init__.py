@@ -1,0 +1,1 @@
+"""L1: algorithms on raw words of shared memory: statuses out, no Python objects, nothing raised."""
