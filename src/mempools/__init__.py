@@ -1,1 +1,31 @@
 """Pool allocators of the Linux kernel for Python programs whose threads and processes share memory."""
+
+from mempools.arena import Arena
+from mempools.errors import (
+    Busy,
+    Corrupt,
+    Exhausted,
+    LayoutMismatch,
+    NotOwned,
+    PoolError,
+    StaleHandle,
+    WaitForbidden,
+    WouldBlock,
+)
+from mempools.objects.block import Block
+from mempools.objects.genpoolobject import GenPool
+
+__all__ = [
+    "Arena",
+    "Block",
+    "Busy",
+    "Corrupt",
+    "Exhausted",
+    "GenPool",
+    "LayoutMismatch",
+    "NotOwned",
+    "PoolError",
+    "StaleHandle",
+    "WaitForbidden",
+    "WouldBlock",
+]

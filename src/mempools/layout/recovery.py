@@ -37,7 +37,6 @@ from cython.cimports.mempools.layout.structs import (
     PoolEntry,
 )
 from cython.cimports.mempools.machine.atomics import (
-    fetch_add_relaxed,
     fetch_and_relaxed,
     read_once,
     store_release,
@@ -114,5 +113,4 @@ def sweep_slot(arena: cython.pointer(ArenaRef), slot: uint32_t) -> cython.int:
         sweep_pool(arena, index, slot)
     sweep_pool(arena, 0, slot)
     robust_unlock(lock, slot)
-    fetch_add_relaxed(cython.address(arena.super.nr_recovered), 1, b"recovery.count")  # statistics
     return OK

@@ -1,6 +1,6 @@
 """L0: the list of the compiled modules' hook variables.
 
-Each extension module that includes mp_machine.h has its own `mp_step` variable and registers it here when it is imported.
+Each extension module that includes mp_machine.h has its own `mp_step` variable and registers it here on import.
 `set_step` sets them all: to the model checker's scheduler, to a test's counter, or back to null. Nothing in the core
 calls `set_step`; in production every variable stays null.
 

@@ -57,7 +57,9 @@ typedef uint64_t (*mp_step_fn)(const char *site, int op, int size, void *addr, u
 
 static mp_step_fn mp_step __attribute__((unused)); /* one per extension module; null in production */
 
+#ifndef MP_HOOKED /* bench/hooks.py compiles the operations without a hook too, to show what the hook costs */
 #define MP_HOOKED() __builtin_expect(__atomic_load_n(&mp_step, __ATOMIC_RELAXED) != NULL, 0)
+#endif
 
 /* x86 orders a locked instruction fully; aarch64's seq_cst read-modify-write is weaker than the kernel's full order. */
 #if defined(__x86_64__)

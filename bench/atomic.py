@@ -1,0 +1,27 @@
+"""AtomicU64: one call from Python, beside the standard library's way to count across processes."""
+
+import multiprocessing
+
+from bench.harness import arguments, measure, report, timed
+from mempools.objects.atomic import AtomicU64
+
+CALLS = 200_000
+
+
+def main() -> None:
+    options = arguments(__doc__ or "")
+    word = AtomicU64(bytearray(8))
+    value = multiprocessing.Value("Q")
+
+    cases = {
+        "AtomicU64.add": timed("word.add(1)", CALLS, word=word),
+        "AtomicU64.load": timed("word.load()", CALLS, word=word),
+        "AtomicU64.store": timed("word.store(1)", CALLS, word=word),
+        "AtomicU64.cas": timed("word.cas(1, 1)", CALLS, word=word),
+        "multiprocessing.Value += 1": timed("with value.get_lock(): value.value += 1", CALLS // 10, value=value),
+    }
+    report("one call", measure(cases, options.rounds), options.json)
+
+
+if __name__ == "__main__":
+    main()

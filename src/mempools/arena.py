@@ -1,0 +1,344 @@
+"""L5: arenas: memory that the pools of one or many processes share."""
+
+import contextlib
+import os
+from types import TracebackType
+from typing import Any, Self
+
+from mempools import arenafile, names, sizes
+from mempools.arenafile import rounded
+from mempools.errors import Corrupt, LayoutMismatch, PoolError
+from mempools.layout import mapping as mappings
+from mempools.layout.mapping import Mapping
+from mempools.layout.proctable import ATTACH_BYTE, Process, snapshot
+from mempools.machine import files
+from mempools.machine.memory import Progress
+from mempools.objects.genpoolobject import GenPool, granule_shift, open_genpool
+
+PRIVATE, ANONYMOUS, NAMED, FILE = "private", "anonymous", "named", "file"
+
+
+class Arena:
+    """Memory in which pools live, of `size` bytes (an int, or "64M"); this constructor makes a private one.
+
+    The others: `create`, `attach` and `open` for arenas that any process of the same user finds by name, `anonymous` for one
+    that travels by fork or pickle and goes with its last process, `file` for one in a file of one's own.
+    Every page is reserved when a shared arena is made: `Exhausted`, with the numbers, if there is no room, and never a
+    SIGBUS later. A process that opens an arena several times has one mapping of it. An arena can be pickled (except a private
+    one): the receiver gets the same arena, not a copy.
+
+    `prefault` touches all pages now, `progress(done, total)` (bytes) being called meanwhile; `hugepages` asks for huge
+    pages (a private or named arena takes what there is; an anonymous one needs them in /proc/sys/vm/nr_hugepages).
+
+    Thread-safe, process-safe; may block; not for signal handlers.
+    """
+
+    def __init__(
+        self, size: int | str, *, prefault: bool = False, hugepages: bool = False, progress: Progress | None = None
+    ) -> None:
+        mapping = arenafile.private(rounded(size), prefault=prefault, hugepages=hugepages, progress=progress)
+        self._hold(mapping, PRIVATE, None, None)
+
+    # ---- making and finding
+
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        size: int | str,
+        *,
+        persist: bool = False,
+        prefault: bool = False,
+        hugepages: bool = False,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Make the arena `name` of `size` bytes. FileExistsError if there is one; Exhausted if there is no room.
+
+        It appears under its name only when it is complete. `persist` keeps it when its last process has gone; otherwise
+        `gc()` removes it then. Thread-safe, process-safe.
+        """
+        path = names.path_of(name)
+        mapping = arenafile.create(
+            path, rounded(size), persist=persist, prefault=prefault, hugepages=hugepages, progress=progress
+        )
+        return cls._of(mapping, NAMED, name, path)
+
+    @classmethod
+    def attach(cls, name: str) -> Self:
+        """The arena `name`, made by any process of this user.
+
+        FileNotFoundError if there is none, LayoutMismatch or Corrupt if the file is no arena that this build can use,
+        Exhausted if too many processes use it. What dead processes held in it is returned to its pools.
+        Thread-safe, process-safe.
+        """
+        path = names.path_of(name)
+        try:
+            mapping = arenafile.attach(path, own=True)
+        except FileNotFoundError:
+            raise FileNotFoundError(2, f"no arena {name!r}: create it first, or see mempools.arenas()", path) from None
+        return cls._of(mapping, NAMED, name, path)
+
+    @classmethod
+    def open(
+        cls,
+        name: str,
+        size: int | str,
+        *,
+        persist: bool = False,
+        prefault: bool = False,
+        hugepages: bool = False,
+        progress: Progress | None = None,
+    ) -> Self:
+        """The arena `name`, made with `size` bytes if there is none: of processes that race here, one makes it.
+
+        LayoutMismatch if there is one and it is smaller. Errors else as of `create` and `attach`.
+        Thread-safe, process-safe.
+        """
+        path = names.path_of(name)
+        mapping = _open(
+            path, rounded(size), own=True, persist=persist, prefault=prefault, hugepages=hugepages, progress=progress
+        )
+        return cls._of(mapping, NAMED, name, path)
+
+    @classmethod
+    def anonymous(
+        cls, size: int | str, *, prefault: bool = False, hugepages: bool = False, progress: Progress | None = None
+    ) -> Self:
+        """A shared arena without a name, gone with the last process that has it. It travels by fork, or pickled to another
+        process of this user while one that has it lives. Exhausted if there is no room. Thread-safe, process-safe.
+        """
+        mapping = arenafile.anonymous(size, prefault=prefault, hugepages=hugepages, progress=progress)
+        return cls._of(mapping, ANONYMOUS, None, None)
+
+    @classmethod
+    def file(
+        cls,
+        path: str | os.PathLike[str],
+        size: int | str | None = None,
+        *,
+        prefault: bool = False,
+        progress: Progress | None = None,
+    ) -> Self:
+        """The arena in the file `path`; with `size`, made if there is none. `gc` never removes such a file.
+
+        Errors as of `open` and `attach`. Thread-safe, process-safe.
+        """
+        real = os.path.realpath(os.fsdecode(path))
+        if size is None:
+            mapping = arenafile.attach(real, own=False)
+        else:
+            mapping = _open(
+                real, rounded(size), own=False, persist=True, prefault=prefault, hugepages=False, progress=progress
+            )
+        return cls._of(mapping, FILE, None, real)
+
+    @staticmethod
+    def unlink(name: str) -> None:
+        """Remove the name: nobody finds the arena any more, who has it keeps it. FileNotFoundError if there is none.
+
+        Thread-safe, process-safe.
+        """
+        path = names.path_of(name)
+        while True:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+            try:
+                if arenafile.remove(path, fd):
+                    return
+            finally:
+                os.close(fd)
+
+    @classmethod
+    def _of(cls, mapping: Mapping, kind: str, name: str | None, path: str | None) -> Self:
+        arena = cls.__new__(cls)
+        arena._hold(mapping, kind, name, path)
+        try:
+            mapping.ensure_slot()
+            with contextlib.suppress(Corrupt):  # check() is how to look at an arena that recovery cannot mend
+                mapping.recover()
+        except BaseException:
+            arena.close()
+            raise
+        return arena
+
+    def _hold(self, mapping: Mapping, kind: str, name: str | None, path: str | None) -> None:
+        self._held: Mapping | None = mapping
+        self._kind = kind
+        self._name = name
+        self._path = path
+        self._nbytes = mapping.nbytes
+        self._id = mapping.id
+        self._received_pools: dict[str, GenPool] = {}
+
+    # ---- what it is
+
+    @property
+    def _mapping(self) -> Mapping:
+        if self._held is None:
+            raise PoolError(f"{self!r}: open it again to use it")
+        return self._held
+
+    @property
+    def name(self) -> str | None:
+        """The name it is found by, None for other kinds."""
+        return self._name
+
+    @property
+    def path(self) -> str | None:
+        """Its file, None for a private or anonymous arena."""
+        return self._path
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes, its own tables included."""
+        return self._nbytes
+
+    @property
+    def id(self) -> str:
+        """What tells it from any other arena, ever: 32 hexadecimal digits, drawn when it was made."""
+        return self._id
+
+    @property
+    def kind(self) -> str:
+        """ "private", "anonymous", "named" or "file"."""
+        return self._kind
+
+    @property
+    def closed(self) -> bool:
+        """Whether this object was closed."""
+        return self._held is None
+
+    def __repr__(self) -> str:
+        where = {NAMED: f" {self._name!r}", FILE: f" {self._path!r}"}.get(self._kind, "")
+        state = ", closed" if self._held is None else ""
+        return f"<mempools.Arena{where}, {self._kind}, {sizes.text(self._nbytes)}{state}>"
+
+    # ---- its processes
+
+    def processes(self) -> list[Process]:
+        """The processes that use it, and those that died and were not swept yet. Thread-safe, process-safe."""
+        mapping = self._mapping
+        if mapping.fd < 0:
+            return [Process(mapping.slot, os.getpid(), 0, 1, True)]
+        return snapshot(mapping.fd)
+
+    def recover(self) -> int:
+        """Return what dead processes held to its pools; how many such processes there were.
+
+        It also happens by itself, when somebody attaches or finds a dead owner. Corrupt if their remains make no sense.
+        Thread-safe, process-safe; may be killed and repeated at any point.
+        """
+        return self._mapping.recover()
+
+    # ---- pools
+
+    def genpool(
+        self, name: str, *, granule: int = 64, size: int | str | None = None, shares: int = 256, foreign: bool = False
+    ) -> GenPool:
+        """The GenPool `name`, made if absent, else as it is: LayoutMismatch if its configuration is another.
+
+        `granule`: bytes, a power of two, at least 8. `size`: a fixed share of the arena, taken now; without it the pool
+        grows on demand. `shares`: how many of its blocks may be pickled at a time (128 bytes each). `foreign`: the blocks
+        lie outside the arena (`GenPool.add` with bare addresses), only the map of owners is in it.
+        Exhausted if there is no room. May wait for another process that makes a pool; not for signal handlers.
+        Thread-safe, process-safe, not lock-free."""
+        shift = granule_shift(granule)
+        if granule < 8 and not foreign:
+            raise ValueError(f"granule {granule}: at least 8 bytes in an arena")
+        limit = 0 if size is None else sizes.parse(size)
+        if size is not None and limit < granule:
+            raise ValueError(f"size {size!r}: at least one granule ({granule} bytes) is needed")
+        if not 0 <= shares <= 1 << 20:
+            raise ValueError(f"shares {shares}: 0 to 2**20")
+        return open_genpool(self, self._mapping, name, shift, limit, shares, foreign)
+
+    def _known_genpool(self, name: str) -> GenPool:
+        """For blocks that arrive: the pool of that name, opened once."""
+        pool = self._received_pools.get(name)
+        if pool is None:
+            pool = self._received_pools[name] = open_genpool(self, self._mapping, name, 0, 0, 0, None)
+        return pool
+
+    # ---- the end
+
+    def close(self) -> None:
+        """Have done with it in this process. Its memory goes when the pools and blocks made from it have gone too.
+
+        Busy while views of its blocks exist, if this is the last opening in this process. Closing again does nothing.
+        Thread-safe.
+        """
+        mapping = self._held
+        if mapping is not None:
+            mapping.close()
+            self._held = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        mapping = getattr(self, "_held", None)
+        if mapping is not None:
+            mapping.forget()  # not closed: pools made from it may live on
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        mapping = self._mapping
+        if self._kind == PRIVATE:
+            raise TypeError("a private arena cannot be sent to another process: use Arena.anonymous or Arena.create")
+        return _received, (self._kind, self._name, self._path, mapping.key, os.getpid(), mapping.fd)
+
+
+def _open(
+    path: str, nbytes: int, *, own: bool, persist: bool, prefault: bool, hugepages: bool, progress: Progress | None
+) -> Mapping:
+    while True:
+        try:
+            mapping = arenafile.attach(path, own=own)
+        except FileNotFoundError:
+            try:
+                return arenafile.create(
+                    path, nbytes, persist=persist, prefault=prefault, hugepages=hugepages, progress=progress
+                )
+            except FileExistsError:
+                continue  # somebody was faster
+        if mapping.nbytes < nbytes:
+            mapping.close()
+            raise LayoutMismatch(
+                f"{path} is an arena of {mapping.nbytes} bytes, {nbytes} are wanted: "
+                "attach to it as it is, or unlink it and make it again"
+            )
+        return mapping
+
+
+def _received(
+    kind: str, name: str | None, path: str | None, key: bytes, pid: int, sender_fd: int
+) -> Arena:
+    """The other end of a pickle: this process's mapping, or the file by its name, or the sender's descriptor."""
+    mapping = mappings.find(key)
+    for source in (path, f"/proc/{pid}/fd/{sender_fd}"):
+        if mapping is None and source is not None:
+            with contextlib.suppress(OSError, PoolError):
+                mapping = _matching(source, key)
+    if mapping is None:
+        what = f"{kind} arena {name or path}" if name or path else "anonymous arena"
+        raise PoolError(
+            f"the {what} that process {pid} sent is not here: its name is another arena's or no one's now, and the "
+            "sender has closed it or gone; keep it open there until the receiver has it"
+        )
+    return Arena._of(mapping, kind, name, path)
+
+
+def _matching(source: str, key: bytes) -> Mapping | None:
+    fd = os.open(source, os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+    try:
+        files.lock(fd, ATTACH_BYTE, shared=True)
+        if mappings.key_of(fd) != key:
+            os.close(fd)
+            return None
+    except BaseException:
+        os.close(fd)
+        raise
+    return mappings.attach(fd)

@@ -1,0 +1,30 @@
+# L2: one arena as this process sees it.
+cimport cython
+from libc.stdint cimport uint64_t
+from mempools.layout.refs cimport ArenaRef
+
+@cython.final
+cdef class Mapping:
+    # constant once made
+    cdef ArenaRef ref              # ref.slot points at `own_slot` of a private arena, else at a page that fork wipes
+    cdef readonly bytes key        # creation id, device and inode: what tells arenas apart
+    cdef readonly str id           # creation id, 32 hexadecimal digits
+    cdef readonly int fd           # holds the attach lock; -1: private
+    cdef uint64_t own_slot
+    # written by open and close, under the module's lock
+    cdef readonly int opens
+    cdef readonly bint closed
+    # written when the process registers, under `lock`
+    cdef int lock_fd               # holds the live lock of this process's slot
+    cdef object lock
+    cdef int lock_pid              # the process that `lock` was made in
+    # statistics and close's check; any thread, relaxed
+    cdef uint64_t exports          # live buffer exports
+    cdef object __weakref__
+
+    cpdef int ensure_slot(self) except -1
+    cdef void export_acquire(self) noexcept nogil
+    cdef void export_release(self) noexcept nogil
+    cdef int _register(self) except -1
+    cdef int _map(self, int fd, uint64_t nbytes, uint64_t align) except -1
+    cdef int _load_pages(self) except -1

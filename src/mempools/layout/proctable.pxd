@@ -1,0 +1,12 @@
+# L2: the table of the processes that use an arena.
+from libc.stdint cimport uint32_t
+from mempools.layout.refs cimport ArenaRef
+
+# Takes a slot for this process and returns it; *lock_fd is the description whose lock says that the process lives.
+cdef int proctable_register(ArenaRef *arena, int fd, int *lock_fd) except -1
+# The only slot of a private arena: no other process ever looks at it.
+cdef int proctable_private(ArenaRef *arena) except -1
+# Gives the slot of this process back, its remains swept; the caller closes the description afterwards.
+cdef int proctable_leave(ArenaRef *arena, uint32_t slot) noexcept nogil
+# Sweeps every dead process's slot; returns how many.
+cdef int proctable_recover(ArenaRef *arena, int fd, uint32_t own) except -1

@@ -1,0 +1,1 @@
+OP_NAMES: list[str]

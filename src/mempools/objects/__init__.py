@@ -1,0 +1,1 @@
+"""L4: Python-visible owners of what the pools hand out."""

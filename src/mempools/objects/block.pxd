@@ -1,0 +1,24 @@
+cimport cython
+from libc.stdint cimport uint32_t, uint64_t
+from mempools.objects.genpoolobject cimport GenPool
+from mempools.pools.shares cimport Share
+
+@cython.final
+@cython.no_gc
+@cython.freelist(64)
+cdef class Block:
+    # constant once made
+    cdef readonly GenPool pool
+    cdef uint64_t address
+    cdef readonly uint64_t nbytes
+    cdef uint64_t slot             # the process that holds the block: a forked child has another
+    # written by free and by views; any thread
+    cdef uint64_t exports          # live views, or FREED
+    # written by pickling, under the block's critical section
+    cdef bint shared
+    cdef Share share
+
+    cdef int give_back(self) noexcept
+
+cdef Block empty_block(GenPool pool, uint64_t nbytes)
+cdef void fill_block(Block block, uint64_t address) noexcept

@@ -1,0 +1,233 @@
+"""L4: Block, the owner of one block of a GenPool.
+
+A Block frees its memory when it is dropped, unless a view of it is exported: the view keeps the Block alive. `free` gives
+it back earlier and refuses while views exist. The two race in free-threaded programs, so the number of views and the
+fact of being freed are one word: a view is counted only if the word is not FREED, FREED is set only if it is 0.
+
+Fork: a child inherits the object but not the memory: it is the parent's. The child's destructor does nothing, its
+explicit free is refused.
+"""
+
+import cython
+
+if not cython.compiled:
+    raise ImportError("mempools.objects.block is compiled code: run `make build` in a checkout, or install the wheel")
+
+from cython.cimports.cpython.buffer import PyBuffer_FillInfo
+from cython.cimports.cpython.object import PyObject
+from cython.cimports.libc.stdint import uint64_t, uintptr_t
+from cython.cimports.mempools.machine.atomics import (
+    cmpxchg_acquire,
+    cmpxchg_relaxed,
+    cmpxchg_release,
+    read_once,
+    this_module_step,
+)
+from cython.cimports.mempools.machine.hooks import register_module
+from cython.cimports.mempools.objects.genpoolobject import GenPool
+from cython.cimports.mempools.parts.status import DOUBLE_FREE, OK
+from cython.cimports.mempools.pools.genpool import genpool_free
+from cython.cimports.mempools.pools.shares import (
+    Share,
+    share_create,
+    share_drop,
+    share_holders,
+    share_redeem,
+    share_ticket,
+)
+
+from mempools.errors import Busy, NotOwned
+
+register_module(cython.address(this_module_step))
+
+_FREED = cython.declare(uint64_t, ~cython.cast(uint64_t, 0))
+
+
+@cython.cfunc
+def empty_block(pool: GenPool, nbytes: uint64_t) -> Block:
+    """A Block that owns nothing yet: made before its memory is claimed, so that no claim is lost for want of an object."""
+    block: Block = Block.__new__(Block)
+    block.pool = pool
+    block.nbytes = nbytes
+    block.exports = _FREED
+    return block
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def fill_block(block: Block, address: uint64_t) -> cython.void:
+    """The memory at `address` is the block's from now on."""
+    block.address = address
+    block.slot = block.pool.ref.arena.slot[0]
+    block.exports = 0
+
+
+@cython.final
+@cython.cclass
+class Block:
+    """Memory of `nbytes` bytes from a GenPool: a writable buffer (memoryview(block), numpy.frombuffer(block)).
+
+    Freed when dropped, by `free()`, or at the end of a `with` block. Pickling it hands the memory, not a copy, to the
+    process that unpickles it (once per pickle; the sender keeps its own hold until it frees). Thread-safe, process-safe;
+    freeing is lock-free and legal in destructors, weakref callbacks, signal handlers and on event loops."""
+
+    def __init__(self):
+        raise TypeError("blocks come from GenPool.alloc()")
+
+    @property
+    def offset(self) -> int:
+        """Bytes from the arena's start; the address for foreign memory."""
+        return self.address
+
+    @property
+    def freed(self) -> bool:
+        return read_once(cython.address(self.exports), b"block.freed") == _FREED
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes hold the block, or may: it was pickled, or came by a pickle."""
+        return self.shared
+
+    @property
+    def holders(self) -> int:
+        """Holds and unredeemed pickles of a shared block, this one included; 1 for a block of this process alone."""
+        return share_holders(self.pool.ref, cython.address(self.share)) if self.shared else 1
+
+    @property
+    def device_address(self) -> int:
+        """The second address of the block (gen_pool_virt_to_phys in lib/genalloc.c); LookupError if its chunk has none."""
+        return self.pool.device_address(self.address)
+
+    @property
+    def owner(self) -> int:
+        """The number given when the block's chunk was added (the owner of gen_pool_alloc_owner in lib/genalloc.c)."""
+        return self.pool.owner_of(self.address)
+
+    def __len__(self):
+        return self.nbytes
+
+    def __repr__(self):
+        state = "freed" if self.freed else "shared" if self.shared else "own"
+        return f"<mempools.Block {self.nbytes} bytes at {self.address:#x} of {self.pool.name!r}, {state}>"
+
+    # ---- the end
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def give_back(self) -> cython.int:
+        """Frees or drops; OK, or why not. Calls no Python."""
+        if self.shared:
+            return share_drop(self.pool.ref, cython.address(self.share), False)
+        return genpool_free(self.pool.ref, self.address, self.nbytes)
+
+    def __dealloc__(self):
+        # Plain: nobody else has the object any more. Another slot than at birth: a forked child, see above.
+        if self.pool is not None and self.exports != _FREED and self.slot == self.pool.ref.arena.slot[0]:
+            self.give_back()
+
+    def free(self) -> None:
+        """Give the memory back now (gen_pool_free in lib/genalloc.c); for a shared block, drop this process's hold.
+
+        Busy while views exist, NotOwned if it is freed already or belongs to the process that this one was forked from:
+        nothing is changed then. Legal in every context but C signal handlers. Thread-safe, process-safe, lock-free."""
+        # [A:block.free] acquire; pairs with [R:block.release]: what was written through the last view happens before the free.
+        seen: uint64_t = cmpxchg_acquire(cython.address(self.exports), 0, _FREED, b"A:block.free")
+        status: cython.int
+        if seen == _FREED:
+            self.pool.fail(DOUBLE_FREE, self.address, self.nbytes)
+        if seen != 0:
+            raise Busy(f"{self!r}: {seen} views of it exist (memoryviews, arrays); release them first")
+        if self.slot != self.pool.ref.arena.slot[0]:
+            self.exports = 0
+            raise NotOwned(f"{self!r} belongs to the process that this one was forked from: only that one can free it")
+        status = self.give_back()
+        if status != OK:
+            self.pool.fail(status, self.address, self.nbytes)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        if not self.freed:
+            self.free()
+
+    # ---- views
+
+    def __getbuffer__(self, view: cython.pointer(Py_buffer), flags: cython.int):
+        seen: uint64_t = read_once(cython.address(self.exports), b"block.view")
+        old: uint64_t
+        where: uintptr_t = self.pool.memory_at(self.address, self.nbytes)  # raises for a bare address range
+        while True:
+            if seen == _FREED:
+                raise NotOwned(f"{self!r}: a view of a freed block")
+            old = seen
+            # Relaxed: the block is ours, its contents are not ordered by counting views.
+            seen = cmpxchg_relaxed(cython.address(self.exports), old, old + 1, b"block.view")
+            if seen == old:
+                break
+        self.pool.mapping.export_acquire()
+        PyBuffer_FillInfo(view, self, cython.cast(cython.p_void, where), self.nbytes, False, flags)
+
+    def __releasebuffer__(self, view: cython.pointer(Py_buffer)):
+        seen: uint64_t = read_once(cython.address(self.exports), b"block.release")
+        old: uint64_t
+        while True:
+            old = seen
+            # [R:block.release] release; pairs with [A:block.free].
+            seen = cmpxchg_release(cython.address(self.exports), old, old - 1, b"R:block.release")
+            if seen == old:
+                break
+        self.pool.mapping.export_release()
+
+    # ---- sending
+
+    def __reduce__(self):
+        status: cython.int = OK
+        ticket: Share
+        if self.pool.arena is None:
+            raise TypeError(f"{self!r} is in private memory: only blocks of a shared arena can be sent")
+        if self.slot != self.pool.ref.arena.slot[0]:
+            raise NotOwned(f"{self!r} belongs to the process that this one was forked from")
+        with cython.critical_section(self):
+            if read_once(cython.address(self.exports), b"block.send") == _FREED:
+                raise NotOwned("a freed block cannot be sent")
+            if not self.shared:
+                status = share_create(self.pool.ref, self.address, self.nbytes, cython.address(self.share))
+                self.shared = status == OK
+        if status == OK:
+            status = share_ticket(self.pool.ref, cython.address(self.share), cython.address(ticket))
+        if status != OK:
+            self.pool.fail(status, self.address, self.nbytes)
+        where = (self.address, self.nbytes, ticket.record, ticket.generation, ticket.lane)
+        return _load, (self.pool.arena, self.pool.name, where)
+
+    def __copy__(self):
+        raise TypeError("a block has one owner: copy its bytes, or pickle it to share it")
+
+    def __deepcopy__(self, memo):
+        raise TypeError("a block has one owner: copy its bytes, or pickle it to share it")
+
+
+def _load(arena, name, where):
+    """The other end of Block's pickle: redeems the ticket."""
+    address: uint64_t
+    nbytes: uint64_t
+    ticket: Share
+    held: Share
+    address, nbytes, ticket.record, ticket.generation, ticket.lane = where
+    pool: GenPool = arena._known_genpool(name)
+    block: Block = empty_block(pool, nbytes)
+    status: cython.int
+    pool.mapping.ensure_slot()
+    pool.check_open()
+    while True:
+        status = share_redeem(pool.ref, cython.address(ticket), address, nbytes, cython.address(held))
+        if status == OK:
+            break
+        if not pool.may_retry(status):
+            pool.fail(status, address, nbytes)
+    block.shared = True
+    block.share = held
+    fill_block(block, address)
+    return block

@@ -1,0 +1,18 @@
+from libc.stdint cimport uint32_t, uint64_t
+from mempools.layout.mapping cimport Mapping
+from mempools.layout.refs cimport PoolRef
+
+cdef class PoolObject:
+    cdef readonly Mapping mapping
+    cdef PoolRef *ref            # this object's own, or its parent's
+    cdef PoolObject parent       # whose `ref` this handle uses; None: its own
+    cdef readonly str name
+    cdef readonly object arena   # the Arena that this pool was opened from, for pickling; None: a private one
+
+    cdef int open_ref(self, Mapping mapping, str name, uint64_t kind, uint64_t shift, uint64_t limit, uint64_t foreign, uint64_t root_nbytes, uint64_t nr_shares, bint create) except -1
+    cdef uint64_t free_pages(self) noexcept
+    cdef int check_open(self) except -1
+    cdef bint may_retry(self, int status) except -1
+
+    cdef str describe(self, uint64_t address)
+    cdef int fail(self, int status, uint64_t address, uint64_t nbytes) except -1

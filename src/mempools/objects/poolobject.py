@@ -1,0 +1,227 @@
+"""L4: what every pool object has: its mapping, its PoolRef, and the way from a status to an exception."""
+
+import cython
+
+if not cython.compiled:
+    raise ImportError("mempools.objects.poolobject is compiled code: run `make build` in a checkout, or install the wheel")
+
+from cython.cimports.cpython.exc import PyErr_CheckSignals
+from cython.cimports.libc.stdint import uint8_t, uint32_t, uint64_t
+from cython.cimports.libc.stdlib import calloc, free
+from cython.cimports.libc.string import memcpy
+from cython.cimports.mempools.layout.chunks import pool_load
+from cython.cimports.mempools.layout.directory import PoolConfig, directory_drop, directory_open
+from cython.cimports.mempools.layout.mapping import Mapping
+from cython.cimports.mempools.layout.refs import ChunkRef, PoolRef
+from cython.cimports.mempools.layout.structs import (
+    NAME_BYTES,
+    NR_SLOTS,
+    OWNER_MASK,
+    OWNER_META,
+    OWNER_SHARED,
+    OWNER_STRUCT,
+)
+from cython.cimports.mempools.parts.ownermap import block_length, block_start, count_owner, owner_at
+from cython.cimports.mempools.parts.status import (
+    BUSY,
+    CORRUPT,
+    DOUBLE_FREE,
+    EXHAUSTED,
+    FOREIGN,
+    INTERIOR,
+    INTERRUPTED,
+    INVALID,
+    MISMATCH,
+    NOT_A_BLOCK,
+    NOT_FOUND,
+    NOT_REGISTERED,
+    OK,
+    STALE,
+    TABLE_FULL,
+    TIMED_OUT,
+    WRONG_SIZE,
+)
+from cython.cimports.mempools.pools.genpool import genpool_chunk
+
+from mempools.errors import Busy, Corrupt, Exhausted, LayoutMismatch, NotOwned, PoolError, StaleHandle
+
+KIND_NAMES = {1: "pages", 2: "genpool", 3: "store"}
+
+
+def encode_name(name: str) -> bytes:
+    """A pool's name as the directory keeps it. ValueError for an empty, too long or unprintable one."""
+    if not isinstance(name, str):
+        raise TypeError(f"a pool's name is a str, not {type(name).__name__}")
+    raw = name.encode("utf-8", "replace")
+    if not name or not name.isprintable() or len(raw) > NAME_BYTES:
+        raise ValueError(f"pool name {name!r}: 1 to {NAME_BYTES} bytes of printable UTF-8 are needed, not {len(raw)}")
+    return raw.ljust(NAME_BYTES, b"\0")
+
+
+@cython.cclass
+class PoolObject:
+    """Base of the pool classes."""
+
+    def __dealloc__(self):
+        if self.parent is None:
+            free(self.ref)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def open_ref(
+        self,
+        mapping: Mapping,
+        name: str,
+        kind: uint64_t,
+        shift: uint64_t,
+        limit: uint64_t,
+        foreign: uint64_t,
+        root_nbytes: uint64_t,
+        nr_shares: uint64_t,
+        create: cython.bint,
+    ) -> cython.int:
+        """Finds or makes the pool of that name and takes a reference to it."""
+        raw: bytes = encode_name(name)
+        padded: uint8_t[NAME_BYTES]
+        config: PoolConfig = [kind, shift, limit, foreign, root_nbytes, nr_shares]
+        index: uint32_t = 0
+        status: cython.int
+        self.mapping = mapping
+        self.name = name
+        memcpy(cython.address(padded[0]), cython.cast(cython.p_char, raw), NAME_BYTES)
+        while True:
+            mapping.ensure_slot()
+            self.check_open()
+            with cython.nogil:
+                status = directory_open(
+                    cython.address(mapping.ref), padded, cython.address(config), create, cython.address(index)
+                )
+            if status == OK:
+                break
+            if self.may_retry(status):
+                continue
+            if status == MISMATCH:
+                found = KIND_NAMES.get(mapping.ref.pools[index].kind, "another kind")
+                raise LayoutMismatch(
+                    f"{name!r} is a {found} with granule {1 << (mapping.ref.pools[index].shift & 63)} and size "
+                    f"{mapping.ref.pools[index].limit}, not a {KIND_NAMES[kind]} with granule {1 << shift} and size "
+                    f"{limit}: open it with its own configuration, or choose another name"
+                )
+            if status == NOT_FOUND:
+                raise KeyError(f"no pool {name!r} in this arena")
+            if status == TABLE_FULL:
+                raise Exhausted("the arena's directory is full (63 pools): destroy a pool, or make another arena")
+            raise Exhausted(
+                f"the arena has no room for pool {name!r} (size {limit}, table {root_nbytes} bytes): "
+                f"{self.free_pages() * 4096} of {mapping.ref.nbytes} bytes are free, maybe in smaller pieces"
+            )
+        self.ref = cython.cast(cython.pointer(PoolRef), calloc(1, cython.sizeof(PoolRef)))
+        if self.ref == cython.NULL:
+            raise MemoryError
+        if pool_load(cython.address(mapping.ref), index, self.ref) != OK:
+            raise Corrupt(f"pool {name!r}: its directory entry or a chunk of it points outside the arena")
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def free_pages(self) -> uint64_t:
+        pages: cython.pointer(PoolRef) = self.mapping.ref.pages
+        return count_owner(pages.chunks[0].map, pages.chunks[0].summary, pages.chunks[0].nr_words, 0)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def check_open(self) -> cython.int:
+        if self.mapping.closed:
+            raise PoolError(f"pool {self.name!r}: its arena is closed")
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def may_retry(self, status: cython.int) -> cython.bint:
+        """Does what a status asks for before the same call can succeed: True if there was something."""
+        if status == NOT_REGISTERED:
+            self.mapping.ensure_slot()
+            return True
+        if status == EXHAUSTED or status == TABLE_FULL:
+            return self.mapping.recover() > 0
+        if status == TIMED_OUT:  # a lock's holder may be dead
+            self.mapping.recover()
+            PyErr_CheckSignals()
+            return True
+        if status == INTERRUPTED:
+            PyErr_CheckSignals()
+            return True
+        return False
+
+    @cython.cfunc
+    def describe(self, address: uint64_t) -> str:
+        """Which block lies at an address and whose it is, for messages."""
+        chunk: cython.pointer(ChunkRef) = genpool_chunk(self.ref, address, 1)
+        if chunk == cython.NULL:
+            return f"{address:#x} is in no chunk of the pool"
+        index: uint64_t = (address - chunk.base) >> self.ref.shift
+        owner: uint32_t = owner_at(chunk.map, index) & OWNER_MASK
+        if owner == 0:
+            return f"{address:#x} is free"
+        first: uint64_t = block_start(chunk.map, index)
+        nbytes = block_length(chunk.map, chunk.nr, first) << self.ref.shift
+        if owner == OWNER_SHARED:
+            whose = "shared by pickling"
+        elif owner == OWNER_STRUCT or owner == OWNER_META:
+            whose = "part of the arena's own structures"
+        elif owner == self.mapping.ref.slot[0]:
+            whose = "this process's"
+        elif owner <= NR_SLOTS:
+            whose = f"process {self.mapping.ref.slots[owner].pid}'s"
+        else:
+            whose = "nobody's known"
+        return f"{address:#x} lies in the block of {nbytes} bytes at {chunk.base + (first << self.ref.shift):#x}, {whose}"
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def fail(self, status: cython.int, address: uint64_t, nbytes: uint64_t) -> cython.int:
+        """Raises what a status means for a block."""
+        where = f"pool {self.name!r}"
+        if status == EXHAUSTED:
+            raise Exhausted(
+                f"{where}: no free run of {nbytes} bytes (granule {1 << self.ref.shift}); free something, or make the "
+                "pool or the arena larger"
+            )
+        if status == INVALID:
+            raise ValueError(f"{where}: no block can have {nbytes} bytes")
+        if status == DOUBLE_FREE:
+            raise NotOwned(f"{where}: double free of {nbytes} bytes: {self.describe(address)}")
+        if status == NOT_A_BLOCK:
+            raise NotOwned(f"{where}: {address:#x} is not the start of a block: {self.describe(address)}")
+        if status == INTERIOR:
+            raise NotOwned(f"{where}: free inside a block: {self.describe(address)}")
+        if status == WRONG_SIZE:
+            raise NotOwned(f"{where}: free of {nbytes} bytes, but {self.describe(address)}")
+        if status == FOREIGN:
+            raise NotOwned(f"{where}: not this process's to free: {self.describe(address)}")
+        if status == STALE:
+            raise StaleHandle(f"{where}: the handle's block at {address:#x} has been freed since it was pickled")
+        if status == TABLE_FULL:
+            raise Exhausted(f"{where}: no room to share the block at {address:#x}: {self.describe(address)}")
+        if status == BUSY:
+            raise Busy(f"{where} is in use")
+        raise Corrupt(f"{where}: status {status} at {address:#x}")
+
+    def destroy(self, force: cython.bint = False) -> None:
+        """Destroys the pool and gives its pages back to the arena (gen_pool_destroy in lib/genalloc.c).
+
+        Busy while another process has it open or, unless `force`, while a block is taken. This process's other objects of
+        the pool must not be used any more: they belong to nothing. Waits for other makers and destroyers of pools; not for
+        signal handlers. Thread-safe, process-safe, not lock-free."""
+        status: cython.int
+        self.check_open()
+        if self.parent is not None:
+            raise PoolError("destroy the pool itself, not a handle of it")
+        while True:
+            with cython.nogil:
+                status = directory_drop(cython.address(self.mapping.ref), self.ref.index, force)
+            if status == OK:
+                self.ref.nr_chunks = 0
+                return
+            if not self.may_retry(status):
+                raise Busy(f"pool {self.name!r} has blocks that are taken, or is open in another process: nothing was done")

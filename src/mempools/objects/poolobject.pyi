@@ -1,0 +1,13 @@
+from typing import Any
+
+KIND_NAMES: dict[int, str]
+
+def encode_name(name: str) -> bytes: ...
+
+class PoolObject:
+    name: str
+    @property
+    def mapping(self) -> Any: ...
+    @property
+    def arena(self) -> Any: ...
+    def destroy(self, force: bool = False) -> None: ...

@@ -1,0 +1,423 @@
+"""L3: GenPool, lock-free blocks of any size in any memory (the kernel's lib/genalloc.c; seed 002).
+
+Guarantee. Lock-free, process-safe, usable where a lock would deadlock: destructors, signal handlers (C ones too), a child
+forked in the middle of anything. No block is handed out twice, and a dead process's blocks come back (parts/ownermap.py).
+Price. One search and one swap per started word of 8 granules to allocate, one swap each to free; no counter is shared:
+how much is free is read off the map.
+Precondition. The process is registered (arena.slot is not 0); a chunk that was added stays as long as the pool.
+
+  what runs | beside alloc                                   | beside free   | beside add, grow
+  alloc     | the claim decides; the loser searches again    | any           | sees a chunk whole or not at all
+  free      | any                                            | of one block: one wins, the other gets DOUBLE_FREE | any
+
+Rules. Chunks are searched newest first, each from its start (seed 002's text carried the start position from one chunk to
+the next and missed free runs). Sizes are counted in 64 bits and a chunk's end is inclusive: 2^31 granules and the top of
+the address space are ordinary. "Nothing found" is confirmed by one more pass, because a competitor's roll-back can hide a
+run for a moment; then the arena is asked for pages. Retries: a failed claim means that somebody else's succeeded.
+"""
+
+import cython
+
+if not cython.compiled:
+    raise ImportError("mempools.pools.genpool is compiled code: run `make build` in a checkout, or install the wheel")
+
+from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.mempools.layout.chunks import pool_update
+from cython.cimports.mempools.layout.growth import pool_grow
+from cython.cimports.mempools.layout.refs import ChunkRef, Hint, PoolRef
+from cython.cimports.mempools.machine.atomics import cpu_relax, load_acquire, read_once, this_module_step, write_once
+from cython.cimports.mempools.machine.hooks import register_module
+from cython.cimports.mempools.parts.lanes import clz64, ctz64, popcount64
+from cython.cimports.mempools.parts.ownermap import claim, claim_singles, release, release_singles, transfer
+from cython.cimports.mempools.parts.search import NOWHERE, find_best, find_run
+from cython.cimports.mempools.parts.status import (
+    BUSY,
+    EXHAUSTED,
+    INVALID,
+    NOT_A_BLOCK,
+    NOT_REGISTERED,
+    OK,
+    TABLE_FULL,
+)
+
+register_module(cython.address(this_module_step))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def genpool_granules(pool: cython.pointer(PoolRef), nbytes: uint64_t) -> uint64_t:
+    """Granules of a block of nbytes > 0."""
+    return ((nbytes - 1) >> pool.shift) + 1
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def known_chunks(pool: cython.pointer(PoolRef)) -> uint64_t:
+    # [A:chunks.known] acquire; pairs with [R:chunks.known]: a chunk that is counted has been copied whole.
+    return load_acquire(cython.address(pool.nr_chunks), b"A:chunks.known")
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def genpool_chunk(pool: cython.pointer(PoolRef), address: uint64_t, nbytes: uint64_t) -> cython.pointer(ChunkRef):
+    i: uint64_t
+    at: uint64_t
+    chunk: cython.pointer(ChunkRef)
+    while True:
+        i = known_chunks(pool)
+        while i > 0:
+            i -= 1
+            chunk = cython.address(pool.chunks[i])
+            at = address - chunk.base
+            if address >= chunk.base and at >> pool.shift < chunk.nr:
+                return chunk if nbytes <= (chunk.nr << pool.shift) - at else cython.NULL
+        if pool_update(pool) != OK:  # another process may have added the chunk
+            return cython.NULL
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def take(
+    chunk: cython.pointer(ChunkRef),
+    start: uint64_t,
+    end: uint64_t,
+    nr: uint64_t,
+    align: uint64_t,
+    phase: uint64_t,
+    owner: uint32_t,
+) -> uint64_t:
+    """Finds and claims the lowest fitting run in [start, end) of a chunk: its first granule or NOWHERE."""
+    at: uint64_t
+    while True:
+        at = find_run(chunk.map, chunk.summary, start, end, nr, align, phase)
+        if at == NOWHERE or claim(chunk.map, at, nr, owner) == OK:
+            return at
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def take_near(
+    pool: cython.pointer(PoolRef), hint: cython.pointer(Hint), nr: uint64_t, owner: uint32_t, chunk: cython.pointer(uint64_t)
+) -> uint64_t:
+    """From the handle's place on, around its chunk, then the other chunks, newest first."""
+    i: uint64_t = known_chunks(pool)
+    # Relaxed: where a search starts is a guess, and a handle's threads may overwrite each other's.
+    near: uint64_t = read_once(cython.address(hint.chunk), b"genpool.hint")
+    start: uint64_t
+    at: uint64_t
+    ref: cython.pointer(ChunkRef)
+    if near < i:
+        ref = cython.address(pool.chunks[near])
+        start = read_once(cython.address(hint.word), b"genpool.hint") << 3
+        if start >= ref.nr:
+            start = 0
+        at = take(ref, start, ref.nr, nr, 1, 0, owner)
+        if at == NOWHERE and start:
+            at = take(ref, 0, ref.nr if ref.nr - start < nr else start + nr - 1, nr, 1, 0, owner)
+        if at != NOWHERE:
+            chunk[0] = near
+            write_once(cython.address(hint.word), at >> 3, b"genpool.hint")
+            return at
+    while i > 0:
+        i -= 1
+        if i == near:
+            continue
+        at = take(cython.address(pool.chunks[i]), 0, pool.chunks[i].nr, nr, 1, 0, owner)
+        if at != NOWHERE:
+            chunk[0] = i
+            write_once(cython.address(hint.chunk), i, b"genpool.hint")
+            write_once(cython.address(hint.word), at >> 3, b"genpool.hint")
+            return at
+    return NOWHERE
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def take_aligned(
+    pool: cython.pointer(PoolRef),
+    nr: uint64_t,
+    align: uint64_t,
+    of_address: cython.bint,
+    best: cython.bint,
+    owner: uint32_t,
+    chunk: cython.pointer(uint64_t),
+) -> uint64_t:
+    """First or best fit over the chunks, newest first. `align` bytes, of the address or of the place in the chunk."""
+    i: uint64_t = known_chunks(pool)
+    granule: uint64_t = cython.cast(uint64_t, 1) << pool.shift
+    step: uint64_t = align >> pool.shift if align > granule else 1
+    phase: uint64_t
+    at: uint64_t
+    ref: cython.pointer(ChunkRef)
+    while i > 0:
+        i -= 1
+        ref = cython.address(pool.chunks[i])
+        phase = 0
+        if of_address:
+            # A chunk that does not start on a granule's multiple has no address aligned to more than its start.
+            if ref.base & ((align if align < granule else granule) - 1) and align > 1:
+                continue
+            phase = ref.base >> pool.shift
+        while True:
+            if best:
+                at = find_best(ref.map, ref.summary, ref.nr, nr, step, phase)
+            else:
+                at = find_run(ref.map, ref.summary, 0, ref.nr, nr, step, phase)
+            if at == NOWHERE:
+                break
+            if claim(ref.map, at, nr, owner) == OK:
+                chunk[0] = i
+                return at
+    return NOWHERE
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def take_fixed(
+    pool: cython.pointer(PoolRef), nr: uint64_t, address: uint64_t, owner: uint32_t, chunk: cython.pointer(uint64_t)
+) -> uint64_t:
+    """Exactly at `address`."""
+    i: uint64_t = known_chunks(pool)
+    at: uint64_t
+    ref: cython.pointer(ChunkRef)
+    while i > 0:
+        i -= 1
+        ref = cython.address(pool.chunks[i])
+        at = (address - ref.base) >> pool.shift
+        if address < ref.base or at >= ref.nr:
+            continue
+        if at << pool.shift != address - ref.base or nr > ref.nr - at or claim(ref.map, at, nr, owner) != OK:
+            return NOWHERE
+        chunk[0] = i
+        return at
+    return NOWHERE
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def round_up_power(v: uint64_t) -> uint64_t:
+    """The lowest power of two that is at least v, for 1 <= v <= 2^63."""
+    return 1 if v <= 1 else cython.cast(uint64_t, 1) << (64 - clz64(v - 1))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def genpool_alloc_algo(
+    pool: cython.pointer(PoolRef),
+    hint: cython.pointer(Hint),
+    nbytes: uint64_t,
+    algorithm: uint32_t,
+    data: uint64_t,
+    address: cython.pointer(uint64_t),
+) -> cython.int:
+    """One block by a given algorithm: OK, EXHAUSTED, INVALID, NOT_REGISTERED."""
+    owner: uint32_t = cython.cast(uint32_t, pool.arena.slot[0])
+    nr: uint64_t
+    at: uint64_t = NOWHERE
+    chunk: uint64_t = 0
+    confirmed: cython.bint = False
+    patience: cython.int = 10_000
+    status: cython.int
+    if owner == 0:
+        return NOT_REGISTERED
+    if nbytes == 0 or nbytes >> 63 or (algorithm == ORDER_ALIGN and genpool_granules(pool, nbytes) >> 62):
+        return INVALID
+    nr = genpool_granules(pool, nbytes)
+    while True:
+        if algorithm == NEAR_FIT:
+            at = take_near(pool, hint, nr, owner, cython.address(chunk))
+        elif algorithm == FIXED:
+            at = take_fixed(pool, nr, data, owner, cython.address(chunk))
+        elif algorithm == ORDER_ALIGN:
+            at = take_aligned(
+                pool, nr, round_up_power(nr) << pool.shift, data != 0, False, owner, cython.address(chunk)
+            )
+        else:
+            at = take_aligned(pool, nr, data if data else 1, True, algorithm == BEST_FIT, owner, cython.address(chunk))
+        if at != NOWHERE:
+            address[0] = pool.chunks[chunk].base + (at << pool.shift)
+            return OK
+        if not confirmed:
+            confirmed = True
+            continue
+        status = pool_update(pool)
+        if status != OK and status != BUSY:
+            if algorithm == FIXED or pool_grow(pool, nr) != OK:
+                return EXHAUSTED
+            pool_update(pool)
+        elif status == BUSY:
+            # Another thread of this process is copying a chunk's constants: a moment. Or we are a signal handler that
+            # interrupted that very thread, and would wait for ever: hence a bound.
+            patience -= 1
+            if patience == 0:
+                return EXHAUSTED
+            cpu_relax(b"genpool.updating")
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def genpool_alloc(
+    pool: cython.pointer(PoolRef), hint: cython.pointer(Hint), nbytes: uint64_t, address: cython.pointer(uint64_t)
+) -> cython.int:
+    """One block by the pool's own algorithm."""
+    # Relaxed: algorithm and data are one word, so no caller mixes an old one with a new one.
+    algo: uint64_t = read_once(cython.address(pool.entry.algo), b"genpool.algo")
+    return genpool_alloc_algo(
+        pool, hint, nbytes, cython.cast(uint32_t, algo >> 56), algo & ((cython.cast(uint64_t, 1) << 56) - 1), address
+    )
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def genpool_claim(pool: cython.pointer(PoolRef), chunk: uint64_t, index: uint64_t, nr: uint64_t) -> cython.int:
+    """Claims a run that the caller found by itself (a user's algorithm): OK, BUSY, INVALID, NOT_REGISTERED."""
+    owner: uint32_t = cython.cast(uint32_t, pool.arena.slot[0])
+    if owner == 0:
+        return NOT_REGISTERED
+    if chunk >= known_chunks(pool) or nr == 0 or index >= pool.chunks[chunk].nr or nr > pool.chunks[chunk].nr - index:
+        return INVALID
+    return claim(pool.chunks[chunk].map, index, nr, owner)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def genpool_free(pool: cython.pointer(PoolRef), address: uint64_t, nbytes: uint64_t) -> cython.int:
+    """Frees a block of this process: OK, or what is wrong with nothing changed."""
+    chunk: cython.pointer(ChunkRef)
+    if nbytes == 0 or nbytes >> 63:
+        return INVALID
+    chunk = genpool_chunk(pool, address, 1)
+    if chunk == cython.NULL or (address - chunk.base) & ((cython.cast(uint64_t, 1) << pool.shift) - 1):
+        return NOT_A_BLOCK
+    return release(
+        chunk.map,
+        chunk.summary,
+        chunk.nr_words,
+        (address - chunk.base) >> pool.shift,
+        genpool_granules(pool, nbytes),
+        cython.cast(uint32_t, pool.arena.slot[0]),
+    )
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def genpool_transfer(
+    pool: cython.pointer(PoolRef), address: uint64_t, nbytes: uint64_t, from_owner: uint32_t, to_owner: uint32_t
+) -> cython.int:
+    chunk: cython.pointer(ChunkRef) = genpool_chunk(pool, address, nbytes)
+    if nbytes == 0 or chunk == cython.NULL:
+        return NOT_A_BLOCK
+    return transfer(
+        chunk.map,
+        chunk.nr_words,
+        (address - chunk.base) >> pool.shift,
+        genpool_granules(pool, nbytes),
+        from_owner,
+        to_owner,
+    )
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def genpool_alloc_bulk(
+    pool: cython.pointer(PoolRef),
+    hint: cython.pointer(Hint),
+    nbytes: uint64_t,
+    addresses: cython.pointer(uint64_t),
+    nr: cython.pointer(uint64_t),
+) -> cython.int:
+    """Blocks of one granule are claimed eight a swap; others one by one."""
+    owner: uint32_t = cython.cast(uint32_t, pool.arena.slot[0])
+    want: uint64_t = nr[0]
+    got: uint64_t = 0
+    word: uint64_t
+    lanes: uint64_t
+    status: cython.int = OK
+    chunk: cython.pointer(ChunkRef)
+    while got < want:
+        # The ordinary path finds the place (and grows the pool); the rest of its word comes with one more swap.
+        status = genpool_alloc(pool, hint, nbytes, cython.address(addresses[got]))
+        if status != OK:
+            break
+        got += 1
+        if nbytes >> pool.shift > 1 or genpool_granules(pool, nbytes) != 1 or got == want:
+            continue
+        chunk = genpool_chunk(pool, addresses[got - 1], 1)
+        word = (addresses[got - 1] - chunk.base) >> pool.shift >> 3
+        while got < want and word < chunk.nr_words:
+            lanes = claim_singles(chunk.map, word, want - got, owner)
+            if lanes == 0:
+                break
+            while lanes:
+                addresses[got] = chunk.base + ((word * 8 + ctz64(lanes)) << pool.shift)
+                got += 1
+                lanes &= lanes - 1
+            write_once(cython.address(hint.word), word, b"genpool.hint")
+            word += 1
+    nr[0] = got
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def genpool_free_bulk(
+    pool: cython.pointer(PoolRef),
+    addresses: cython.pointer(cython.const[uint64_t]),
+    nr: cython.pointer(uint64_t),
+    nbytes: uint64_t,
+) -> cython.int:
+    """Neighbours in one word are released with one swap. `nr` becomes the number freed: the next one is what is wrong."""
+    owner: uint32_t = cython.cast(uint32_t, pool.arena.slot[0])
+    want: uint64_t = nr[0]
+    done: uint64_t = 0
+    run: uint64_t
+    index: uint64_t
+    lanes: uint64_t
+    status: cython.int = OK
+    chunk: cython.pointer(ChunkRef)
+    single: cython.bint = nbytes != 0 and genpool_granules(pool, nbytes) == 1
+    while done < want:
+        run = 1
+        if single:
+            chunk = genpool_chunk(pool, addresses[done], 1)
+            if chunk == cython.NULL:
+                status = NOT_A_BLOCK
+                break
+            index = (addresses[done] - chunk.base) >> pool.shift
+            lanes = cython.cast(uint64_t, 1) << (index & 7)
+            while (
+                done + run < want
+                and addresses[done + run] - addresses[done + run - 1] == cython.cast(uint64_t, 1) << pool.shift
+                and (index + run) & 7
+            ):
+                lanes |= cython.cast(uint64_t, 1) << ((index + run) & 7)
+                run += 1
+        if run > 1 and chunk.base + (index << pool.shift) == addresses[done] and index + run <= chunk.nr:
+            status = release_singles(chunk.map, chunk.summary, chunk.nr_words, index >> 3, lanes, owner)
+            if status != OK:
+                run = 1  # one by one, to stop at the one that is wrong
+                status = genpool_free(pool, addresses[done], nbytes)
+        else:
+            run = 1
+            status = genpool_free(pool, addresses[done], nbytes)
+        if status != OK:
+            break
+        done += run
+    nr[0] = done
+    return status

@@ -1,0 +1,54 @@
+"""Fixtures for every test: arenas of a test run lie in a directory of its own, and no test leaves anything behind."""
+
+import gc
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def arena_directory() -> Iterator[str]:
+    """Two test runs on one machine must not see each other's arenas; child processes inherit the environment."""
+    directory = tempfile.mkdtemp(prefix="mempools-tests-", dir="/dev/shm")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEMPOOLS_DIR", directory)
+        yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(arena_directory: str) -> Iterator[None]:
+    """Fails a test that leaves a file in shared memory or a child process."""
+    children = _children()
+    yield
+    gc.collect()
+    left = sorted(os.listdir(arena_directory))
+    for entry in left:
+        os.unlink(os.path.join(arena_directory, entry))
+    stray = sorted(pid for pid in _children() - children if not _is_helper(pid))
+    assert not left, f"left in shared memory: {left}"
+    assert not stray, f"child processes left: {stray}"
+
+
+def _children() -> set[int]:
+    found = set()
+    for task in os.listdir("/proc/self/task"):
+        try:
+            with open(f"/proc/self/task/{task}/children", encoding="ascii") as file:
+                found |= {int(pid) for pid in file.read().split()}
+        except FileNotFoundError:
+            pass  # a thread that ended meanwhile, or a kernel without this file
+    return found
+
+
+def _is_helper(pid: int) -> bool:
+    """The fork server and the resource tracker of the standard library live as long as the interpreter."""
+    try:
+        with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
+            line = file.read()
+    except FileNotFoundError:
+        return True
+    return "multiprocessing.forkserver" in line or "multiprocessing.resource_tracker" in line
