@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from mempools import names
 from mempools.arena import Arena
 from mempools.errors import Corrupt, Exhausted, LayoutMismatch, PoolError
-from mempools.leftovers import arenas, gc
 from mempools.layout import proctable
+from mempools.leftovers import arenas, gc
 from mempools.machine import files
 
 METHODS = ["fork", "spawn", "forkserver"]
@@ -26,7 +26,11 @@ def start(code: str, *arguments: str, **options) -> subprocess.Popen:
     """An unrelated Python process, warnings as errors."""
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *arguments],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
     )
 
 
@@ -45,8 +49,11 @@ def look(arena: Arena) -> tuple[str, int, list[int]]:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", ["anonymous", "named", "file"])
 def test_an_arena_is_sent_to_processes_of_every_start_method(method, kind, tmp_path):
-    arena = {"anonymous": lambda: Arena.anonymous("1M"), "named": lambda: Arena.create("a", "1M"),
-             "file": lambda: Arena.file(tmp_path / "f", "1M")}[kind]()
+    arena = {
+        "anonymous": lambda: Arena.anonymous("1M"),
+        "named": lambda: Arena.create("a", "1M"),
+        "file": lambda: Arena.file(tmp_path / "f", "1M"),
+    }[kind]()
     with arena:
         with concurrent.futures.ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(method)) as pool:
             id, pid, alive = pool.submit(look, arena).result(60)
@@ -79,12 +86,15 @@ def test_an_unrelated_process_attaches_and_its_death_is_seen():
 
 
 def test_the_last_process_to_die_leaves_an_arena_that_gc_removes():
-    finish(start("""
+    finish(
+        start("""
         import os, signal
         from mempools.arena import Arena
         arena = Arena.create("a", "1M")
         os.kill(os.getpid(), signal.SIGKILL)
-    """), -signal.SIGKILL)
+    """),
+        -signal.SIGKILL,
+    )
     (info,) = arenas()
     assert not info.live and info.pids == ()
     with Arena.attach("a") as arena:  # it is whole: it can also be used again
@@ -94,25 +104,38 @@ def test_the_last_process_to_die_leaves_an_arena_that_gc_removes():
 
 
 def test_an_exit_without_close_is_silent():
-    finish(start("""
+    finish(
+        start("""
         import threading
         from mempools.arena import Arena
         kept = [Arena.create("a", "1M"), Arena.anonymous("1M"), Arena("1M")]
         cycle = [Arena.anonymous("1M")]
         cycle.append(cycle)
-    """))
+    """)
+    )
     assert gc() == ["a"]
 
 
-STEPS = ["files.unnamed_file", "files.lock", "files.reserve", "mappings.create", "processes.identity", "files.reopen",
-         "files.try_lock", "files.unlock", "memory.link_descriptor"]
+STEPS = [
+    "files.unnamed_file",
+    "files.lock",
+    "files.reserve",
+    "mappings.create",
+    "processes.identity",
+    "files.reopen",
+    "files.try_lock",
+    "files.unlock",
+    "memory.link_descriptor",
+]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("unnamed", [True, False])
 def test_a_creator_killed_at_any_step(step, when, unnamed):
-    finish(start("""
+    finish(
+        start(
+            """
         import os, signal, sys
         from mempools.arena import Arena
         from mempools.layout import mapping as mappings
@@ -132,7 +155,13 @@ def test_a_creator_killed_at_any_step(step, when, unnamed):
             os.link = killing if function == "link_descriptor" else os.link
             original = original if function != "link_descriptor" else lambda *args: None
         Arena.create("a", "1M")
-    """, step, when, str(unnamed)), -signal.SIGKILL)
+    """,
+            step,
+            when,
+            str(unnamed),
+        ),
+        -signal.SIGKILL,
+    )
     with Arena.open("a", "1M") as arena:
         assert [p.pid for p in arena.processes()] == [os.getpid()]
         assert arenas()[0].broken is None
@@ -297,9 +326,12 @@ def test_more_processes_than_slots(monkeypatch):
 
 @pytest.fixture
 def small_tmpfs(tmp_path, monkeypatch):
-    if os.geteuid() != 0 or subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2M", "tmpfs", str(tmp_path)], capture_output=True, check=False
-    ).returncode:
+    if (
+        os.geteuid() != 0
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=2M", "tmpfs", str(tmp_path)], capture_output=True, check=False
+        ).returncode
+    ):
         pytest.skip("a file system can only be mounted by root")
     monkeypatch.setenv("MEMPOOLS_DIR", str(tmp_path))
     yield tmp_path
@@ -308,7 +340,9 @@ def small_tmpfs(tmp_path, monkeypatch):
 
 def test_a_full_file_system_is_an_exception_with_numbers(small_tmpfs):
     with Arena.create("a", "1M"):
-        with pytest.raises(Exhausted, match=r"arena of 2097152 bytes \(2 MiB\): 2097152 bytes wanted, the file system has 1048576 free"):
+        with pytest.raises(
+            Exhausted, match=r"arena of 2097152 bytes \(2 MiB\): 2097152 bytes wanted, the file system has 1048576 free"
+        ):
             Arena.create("b", "2M")
         assert os.listdir(small_tmpfs) == [f"mempools.{os.geteuid()}.a"]
         with pytest.raises(Exhausted, match="the file system has"):
@@ -342,7 +376,8 @@ def test_a_copy_with_holes_on_a_full_file_system(small_tmpfs):
 
 
 def test_the_file_size_limit_is_an_exception():
-    out = finish(start("""
+    out = finish(
+        start("""
         import resource
         from mempools.arena import Arena
         from mempools.errors import Exhausted
@@ -351,12 +386,14 @@ def test_the_file_size_limit_is_an_exception():
             Arena.create("a", "1M")
         except Exhausted as error:
             print(error)
-    """))
+    """)
+    )
     assert "no room for an arena of 1048576 bytes" in out and "File too large" in out
 
 
 def test_the_address_space_limit_is_an_exception():
-    out = finish(start("""
+    out = finish(
+        start("""
         import resource
         from mempools.arena import Arena
         from mempools.errors import Exhausted
@@ -366,7 +403,8 @@ def test_the_address_space_limit_is_an_exception():
                 make("1G")
             except Exhausted as error:
                 print(error)
-    """))
+    """)
+    )
     assert out.count("no room for an arena of 1073741824 bytes") == 2
 
 

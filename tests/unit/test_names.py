@@ -43,8 +43,15 @@ def test_directory(monkeypatch):
 def test_listing_sees_only_ours(tmp_path, monkeypatch):
     monkeypatch.setenv("MEMPOOLS_DIR", str(tmp_path))
     uid = os.geteuid()
-    for entry in (f"mempools.{uid}.b", f"mempools.{uid}.a", f"mempools.{uid + 1}.c", f"mempools.{uid}.", "other",
-                  f".mempools.{uid}.12.tmp", f".mempools.{uid}.12"):
+    for entry in (
+        f"mempools.{uid}.b",
+        f"mempools.{uid}.a",
+        f"mempools.{uid + 1}.c",
+        f"mempools.{uid}.",
+        "other",
+        f".mempools.{uid}.12.tmp",
+        f".mempools.{uid}.12",
+    ):
         (tmp_path / entry).touch()
     assert [name for name, _ in names.named_files()] == ["a", "b"]
     assert list(names.temporary_files()) == [str(tmp_path / f".mempools.{uid}.12.tmp")]

@@ -11,8 +11,18 @@ from mempools.layout import mapping, superblock
 from mempools.machine import files
 
 NBYTES = 1 << 20
-WORDS = {"magic": 0, "version": 1, "byte_order": 2, "page_bytes": 3, "nbytes": 4, "flags": 7, "slots": 9, "pools": 10,
-         "checksum": 15, "ready": 16}
+WORDS = {
+    "magic": 0,
+    "version": 1,
+    "byte_order": 2,
+    "page_bytes": 3,
+    "nbytes": 4,
+    "flags": 7,
+    "slots": 9,
+    "pools": 10,
+    "checksum": 15,
+    "ready": 16,
+}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +59,7 @@ def test_ids_differ():
 
 
 @pytest.mark.parametrize(
-    "name, value, error, text",
+    ("name", "value", "error", "text"),
     [
         ("magic", 0x736C6F6F706D656D, LayoutMismatch, "other byte order"),
         ("magic", 0, LayoutMismatch, "not an arena: it begins with"),
