@@ -38,18 +38,19 @@ from cython.cimports.mempools.pools.hashindex import (
     OP_DELETE,
     OP_NONE,
     OP_PUT,
-    REF,
     Entry,
     Found,
     IndexRoot,
     Key,
     Stripe,
+    chain_of,
     entry_at,
     entry_nbytes,
     entry_size,
     index_bucket,
     index_nr_buckets,
     next_ref,
+    ref_of,
     walk,
 )
 
@@ -161,7 +162,7 @@ def commit(
         window(b"D:hashcommit.moved")
     # [R:hashcommit.publish] release; pairs with [A:hashindex.ref]: the commit. The entry was filled before it can be found.
     store_release(
-        link, (read_once(link, b"hashcommit.publish") & ~REF) | after, b"R:hashcommit.publish"
+        link, chain_of(read_once(link, b"hashcommit.publish") >> 48, after), b"R:hashcommit.publish"
     )
     window(b"D:hashcommit.committed")
     moved_on(stripe)
@@ -217,10 +218,10 @@ def index_put(
         if status == OK:
             old[0] = found.offset
             before = cython.cast(cython.pointer(Entry), pool.arena.base + found.offset)
-            after = read_once(cython.address(before.chain), b"hashcommit.put") & REF
+            after = ref_of(read_once(cython.address(before.chain), b"hashcommit.put"))
         else:
-            after = read_once(link, b"hashcommit.put") & REF
-        write_once(cython.address(entry.chain), key.nbytes << 48 | after, b"hashcommit.put")  # not found by anyone yet
+            after = ref_of(read_once(link, b"hashcommit.put"))
+        write_once(cython.address(entry.chain), chain_of(key.nbytes, after), b"hashcommit.put")  # not found by anyone yet
         status = commit(pool, key.stripe, OP_PUT, link, new, old[0], new)
     index_unlock(pool, key.stripe)
     if status == OK and old[0]:
@@ -253,7 +254,7 @@ def index_delete(
             link,
             0,
             found.offset,
-            read_once(cython.address(before.chain), b"hashcommit.delete") & REF,
+            ref_of(read_once(cython.address(before.chain), b"hashcommit.delete")),
         )
     index_unlock(pool, key.stripe)
     return status
@@ -310,7 +311,7 @@ def mend_stripe(pool: cython.pointer(PoolRef), index: uint64_t, slot: uint32_t) 
     if link & 7 or link > pool.arena.nbytes - 8:
         return CORRUPT
     # Nobody has touched the link since: its lock is the dead process's.
-    held = read_once(cython.cast(cython.pointer(uint64_t), pool.arena.base + link), b"hashcommit.mend") & REF
+    held = ref_of(read_once(cython.cast(cython.pointer(uint64_t), pool.arena.base + link), b"hashcommit.mend"))
     if (op == OP_PUT and held == new) or (op == OP_DELETE and held != old):
         moved_on(stripe)
         if old:

@@ -8,7 +8,6 @@ cdef enum:
     MAX_KEY = 65535
     MAX_VALUE = 1 << 30
     MAX_TRIES = 64             # optimistic reads before a reader takes the stripe's lock
-    REF = 0xFFFFFFFFFFFF       # the offset in Entry.chain
 
     # what a key is; part of its identity, as in a dict
     KEY_BYTES = 0
@@ -63,6 +62,16 @@ cdef struct Found:             # where a reader is: an entry, seen at `changes`
     uint64_t nr_stored
     uint64_t nr_logical
     uint32_t codec
+
+cdef inline uint64_t ref_of(uint64_t chain) noexcept nogil:
+    """The next entry's offset."""
+    return chain << 16 >> 16
+
+cdef inline uint64_t chain_of(uint64_t key_nbytes, uint64_t ref) noexcept nogil:
+    return key_nbytes << 48 | ref
+
+cdef inline uint32_t low32(uint64_t word) noexcept nogil:
+    return <uint32_t>word
 
 cdef uint64_t index_root_nbytes(uint64_t nr_buckets) noexcept nogil
 cdef uint64_t index_nr_buckets(PoolRef *pool) noexcept nogil

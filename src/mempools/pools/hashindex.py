@@ -139,7 +139,7 @@ def index_key(
     key.kind = kind
     key.hash = hash_bytes(data, nbytes, pool.arena.super.id_lo + kind)
     # The high half spread over the buckets without a division; a table has at most 2^32 of them.
-    key.bucket = ((key.hash >> 32) * (nr & 0xFFFFFFFF)) >> 32
+    key.bucket = ((key.hash >> 32) * low32(nr)) >> 32
     key.stripe = index_stripe(pool, key.bucket)
     return OK
 
@@ -180,7 +180,7 @@ def entry_at(
         return cython.NULL
     entry = cython.cast(cython.pointer(Entry), pool.arena.base + offset)
     key_nbytes[0] = read_once(cython.address(entry.chain), b"hashindex.entry") >> 48
-    stored_nbytes[0] = read_once(cython.address(entry.sizes), b"hashindex.entry") & 0xFFFFFFFF
+    stored_nbytes[0] = low32(read_once(cython.address(entry.sizes), b"hashindex.entry"))
     if _HEADER + key_nbytes[0] + stored_nbytes[0] > nbytes - offset:
         return cython.NULL
     return entry
@@ -217,10 +217,10 @@ def entry_fill(
     # claims the block and writes here; CPU 2 copies that, looks at `changes`, and without this barrier could, on a machine
     # where writes reach CPUs one by one, still find it unmoved.
     smp_wmb(b"R:hashindex.fill")
-    write_once(cython.address(entry.chain), key.nbytes << 48, b"hashindex.fill")
+    write_once(cython.address(entry.chain), chain_of(key.nbytes, 0), b"hashindex.fill")
     write_once(
         cython.address(entry.what),
-        (key.hash & 0xFFFFFFFF) | cython.cast(uint64_t, codec) << 32 | key.kind << 40,
+        cython.cast(uint64_t, low32(key.hash)) | cython.cast(uint64_t, codec) << 32 | key.kind << 40,
         b"hashindex.fill",
     )
     write_once(cython.address(entry.sizes), stored_nbytes | logical_nbytes << 32, b"hashindex.fill")
@@ -237,7 +237,7 @@ def entry_fill(
 @cython.exceptval(check=False)
 def next_ref(word: cython.pointer(uint64_t)) -> uint64_t:
     # [A:hashindex.ref] acquire; pairs with [R:hashcommit.publish]: whoever finds an entry finds it filled.
-    return load_acquire(word, b"A:hashindex.ref") & REF
+    return ref_of(load_acquire(word, b"A:hashindex.ref"))
 
 
 @cython.cfunc
@@ -254,7 +254,6 @@ def walk(
     bucket: cython.pointer(uint64_t) = index_bucket(pool, key.bucket)
     word: cython.pointer(uint64_t) = bucket
     entry: cython.pointer(Entry)
-    want: uint64_t = (key.hash & 0xFFFFFFFF) | key.kind << 40
     steps: uint64_t = 0
     key_nbytes: uint64_t = 0
     stored: uint64_t = 0
@@ -266,7 +265,7 @@ def walk(
         if entry == cython.NULL:
             return CORRUPT
         what = read_once(cython.address(entry.what), b"hashindex.walk")
-        if what & ~(cython.cast(uint64_t, 0xFF) << 32) == want and key_nbytes == key.nbytes:
+        if low32(what) == low32(key.hash) and what >> 40 & 0xFF == key.kind and key_nbytes == key.nbytes:
             if memcmp(cython.cast(cython.p_char, entry) + _HEADER, key.data, key.nbytes) == 0:
                 found.offset = ref
                 found.stored = cython.cast(cython.p_char, entry) + _HEADER + key.nbytes
