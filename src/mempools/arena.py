@@ -313,9 +313,7 @@ def _open(
         return mapping
 
 
-def _received(
-    kind: str, name: str | None, path: str | None, key: bytes, pid: int, sender_fd: int
-) -> Arena:
+def _received(kind: str, name: str | None, path: str | None, key: bytes, pid: int, sender_fd: int) -> Arena:
     """The other end of a pickle: this process's mapping, or the file by its name, or the sender's descriptor."""
     mapping = mappings.find(key)
     for source in (path, f"/proc/{pid}/fd/{sender_fd}"):

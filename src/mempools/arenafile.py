@@ -62,9 +62,7 @@ def _format(
     fd: int, nbytes: int, *, persist: bool, prefault: bool, hugepages: bool, progress: Progress | None
 ) -> Mapping:
     try:
-        return mappings.create(
-            fd, nbytes, persist=persist, prefault=prefault, hugepages=hugepages, progress=progress
-        )
+        return mappings.create(fd, nbytes, persist=persist, prefault=prefault, hugepages=hugepages, progress=progress)
     except OSError as error:
         if error.errno not in _SHORT:
             raise
@@ -143,9 +141,7 @@ def create(
         except BaseException:
             os.close(fd)
             raise
-        mapping = _format(
-            fd, nbytes, persist=persist, prefault=prefault, hugepages=hugepages, progress=progress
-        )
+        mapping = _format(fd, nbytes, persist=persist, prefault=prefault, hugepages=hugepages, progress=progress)
         try:
             if hugepages:
                 reserve(fd, nbytes)

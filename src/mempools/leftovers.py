@@ -97,9 +97,7 @@ def gc(all: bool = False) -> list[str]:
     name but are none are removed only with `all`, and only if nobody holds them. Returns the names (or file names) removed.
     Thread-safe, process-safe.
     """
-    removed = [
-        name for name, path in names.named_files() if _remove_if_dead(path, named=True, broken_too=all)
-    ]
+    removed = [name for name, path in names.named_files() if _remove_if_dead(path, named=True, broken_too=all)]
     removed += [
         os.path.basename(path)
         for path in names.temporary_files()

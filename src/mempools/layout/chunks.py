@@ -18,16 +18,7 @@ if not cython.compiled:
 
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.mempools.layout.refs import ArenaRef, ChunkRef, PoolRef
-from cython.cimports.mempools.layout.structs import (
-    MAX_CHUNKS,
-    NR_POOLS,
-    OWNER_META,
-    START,
-    STATE_LIVE,
-    Chunk,
-    PoolEntry,
-    ShareRecord,
-)
+from cython.cimports.mempools.layout.structs import MAX_CHUNKS, NR_POOLS, STATE_LIVE, Chunk, PoolEntry, ShareRecord
 from cython.cimports.mempools.machine.atomics import (
     cmpxchg_acquire,
     cmpxchg_release,
@@ -40,7 +31,8 @@ from cython.cimports.mempools.machine.atomics import (
 )
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.lanes import every_lane, lane_mask
-from cython.cimports.mempools.parts.status import BUSY, CORRUPT, NOT_FOUND, OK, TABLE_FULL
+from cython.cimports.mempools.parts.owners import OWNER_META, START
+from cython.cimports.mempools.parts.status import BUSY, CORRUPT, NOT_FOUND, OK
 
 register_module(cython.address(this_module_step))
 
@@ -114,17 +106,13 @@ def chunk_publish(arena: cython.pointer(ArenaRef), entry: cython.pointer(PoolEnt
 @cython.exceptval(check=False)
 def inside(arena: cython.pointer(ArenaRef), offset: uint64_t, nbytes: uint64_t) -> cython.bint:
     """Does [offset, offset + nbytes) lie in the arena behind its first page, 8-aligned?"""
-    return (
-        offset & 7 == 0 and offset >= 4096 and offset < arena.nbytes and nbytes <= arena.nbytes - offset
-    )
+    return offset & 7 == 0 and offset >= 4096 and offset < arena.nbytes and nbytes <= arena.nbytes - offset
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def chunk_load(
-    pool: cython.pointer(PoolRef), offset: uint64_t, ref: cython.pointer(ChunkRef)
-) -> cython.int:
+def chunk_load(pool: cython.pointer(PoolRef), offset: uint64_t, ref: cython.pointer(ChunkRef)) -> cython.int:
     """Validates the chunk at `offset` and copies its constants: OK or CORRUPT."""
     arena: cython.pointer(ArenaRef) = pool.arena
     chunk: cython.pointer(Chunk)

@@ -18,17 +18,19 @@ Crash windows, with the entry's state naming who was at it (slot << 8 | STATE_SE
 import cython
 
 if not cython.compiled:
-    raise ImportError("mempools.layout.directory is compiled code: run `make build` in a checkout, or install the wheel")
+    raise ImportError(
+        "mempools.layout.directory is compiled code: run `make build` in a checkout, or install the wheel"
+    )
 
 from cython.cimports.libc.stdint import uint8_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcmp
+from cython.cimports.mempools.layout.chunks import pool_load
 from cython.cimports.mempools.layout.growth import MAX_RUNS, Run, chunk_add, list_runs, run_alloc, runs_transfer
 from cython.cimports.mempools.layout.pages import pages_free
 from cython.cimports.mempools.layout.refs import ArenaRef, PoolRef
 from cython.cimports.mempools.layout.structs import (
     NAME_BYTES,
     NR_POOLS,
-    OWNER_STRUCT,
     STATE_DROPPING,
     STATE_FREE,
     STATE_LIVE,
@@ -36,7 +38,6 @@ from cython.cimports.mempools.layout.structs import (
     PoolEntry,
     ShareRecord,
 )
-from cython.cimports.mempools.layout.chunks import pool_load
 from cython.cimports.mempools.machine.atomics import (
     copy,
     fetch_or_relaxed,
@@ -49,6 +50,7 @@ from cython.cimports.mempools.machine.atomics import (
 )
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.ownermap import count_owner
+from cython.cimports.mempools.parts.owners import OWNER_STRUCT
 from cython.cimports.mempools.parts.robustlock import robust_lock, robust_unlock
 from cython.cimports.mempools.parts.status import (
     BUSY,
@@ -265,9 +267,7 @@ def directory_drop(arena: cython.pointer(ArenaRef), index: uint32_t, force: cyth
     elif in_use(arena, index, slot, force):
         status = BUSY
     else:
-        write_once(
-            cython.address(entry.state), cython.cast(uint64_t, slot) << 8 | STATE_DROPPING, b"directory.drop"
-        )
+        write_once(cython.address(entry.state), cython.cast(uint64_t, slot) << 8 | STATE_DROPPING, b"directory.drop")
         window(b"D:directory.dropping")
         runs_transfer(arena, entry, OWNER_STRUCT, slot)
         release_runs(arena, entry, slot)

@@ -28,7 +28,6 @@ from cython.cimports.mempools.layout.refs import ArenaRef, PoolRef
 from cython.cimports.mempools.layout.structs import (
     KIND_PAGES,
     MAX_CHUNKS,
-    OWNER_STRUCT,
     PAGE_BYTES,
     PAGE_SHIFT,
     Chunk,
@@ -37,6 +36,7 @@ from cython.cimports.mempools.layout.structs import (
 )
 from cython.cimports.mempools.machine.atomics import load_acquire, read_once, this_module_step, window, write_once
 from cython.cimports.mempools.machine.hooks import register_module
+from cython.cimports.mempools.parts.owners import OWNER_STRUCT
 from cython.cimports.mempools.parts.status import EXHAUSTED, NOT_REGISTERED, OK, TABLE_FULL
 
 register_module(cython.address(this_module_step))
@@ -169,9 +169,7 @@ def pool_grow(pool: cython.pointer(PoolRef), nr: uint64_t) -> cython.int:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def note_run(
-    runs: cython.pointer(Run), nr: cython.int, offset: uint64_t, nbytes: uint64_t
-) -> cython.int:
+def note_run(runs: cython.pointer(Run), nr: cython.int, offset: uint64_t, nbytes: uint64_t) -> cython.int:
     if nbytes == 0 or offset & (PAGE_BYTES - 1) != 0:
         return nr
     runs[nr].page = offset >> PAGE_SHIFT
@@ -182,7 +180,9 @@ def note_run(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def list_runs(arena: cython.pointer(ArenaRef), entry: cython.pointer(PoolEntry), runs: cython.pointer(Run)) -> cython.int:
+def list_runs(
+    arena: cython.pointer(ArenaRef), entry: cython.pointer(PoolEntry), runs: cython.pointer(Run)
+) -> cython.int:
     """The runs of pages of a pool: its table, its share records, its chunks; at most MAX_RUNS."""
     nr: cython.int = 0
     chunk: cython.pointer(Chunk)

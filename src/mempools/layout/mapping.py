@@ -35,7 +35,6 @@ from cython.cimports.mempools.layout.proctable import (
 )
 from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.layout.structs import ARENA_PERSIST, KIND_PAGES, PoolEntry, ProcSlot, Superblock
-from cython.cimports.mempools.parts.status import OK
 from cython.cimports.mempools.layout.superblock import (
     POOLS_OFFSET,
     SLOTS_OFFSET,
@@ -45,6 +44,7 @@ from cython.cimports.mempools.layout.superblock import (
 from cython.cimports.mempools.machine.atomics import fetch_add_relaxed, read_once, this_module_step, write_once
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.machine.memory import close_fd, unmap_pages
+from cython.cimports.mempools.parts.status import OK
 
 from mempools.errors import Busy, Corrupt, PoolError
 from mempools.layout.superblock import inspect
@@ -180,7 +180,9 @@ class Mapping:
             # Relaxed: a view that is made at this very moment keeps the Mapping, and with it the pages, alive.
             exports = read_once(cython.address(self.exports), b"mapping.exports")
             if self.opens == 1 and exports > 0:
-                raise Busy(f"{exports} views of the arena's blocks exist (memoryviews, arrays): release them, then close")
+                raise Busy(
+                    f"{exports} views of the arena's blocks exist (memoryviews, arrays): release them, then close"
+                )
             self.opens -= 1
             self.closed = self.opens <= 0
 
@@ -232,7 +234,9 @@ def _format(mapping: Mapping, persist: cython.bint) -> str:
     id_lo: uint64_t = secrets.randbits(64)
     id_hi: uint64_t = secrets.randbits(64)
     rc: cython.int
-    superblock_format(mapping.ref.super, mapping.ref.nbytes, id_lo, id_hi, ARENA_PERSIST if persist else 0, time.time_ns())
+    superblock_format(
+        mapping.ref.super, mapping.ref.nbytes, id_lo, id_hi, ARENA_PERSIST if persist else 0, time.time_ns()
+    )
     with cython.nogil:
         rc = pages_format(cython.address(mapping.ref))
     if rc < 0:
@@ -264,8 +268,9 @@ def create_private(nbytes: int, *, prefault: bool = False, hugepages: bool = Fal
         return _enter(mapping, id.encode(), id)
 
 
-def create(fd: int, nbytes: int, *, persist: bool = False, prefault: bool = False, hugepages: bool = False,
-           progress=None) -> Mapping:
+def create(
+    fd: int, nbytes: int, *, persist: bool = False, prefault: bool = False, hugepages: bool = False, progress=None
+) -> Mapping:
     """Format the zeroed file `fd` of `nbytes` bytes as a new arena. The Mapping owns the descriptor from here on,
     failure included."""
     mapping: Mapping = Mapping.__new__(Mapping)

@@ -1,4 +1,5 @@
 from typing import final
+
 from mempools.machine.memory import Progress
 
 HUGE_PAGE: int

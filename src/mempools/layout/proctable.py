@@ -25,7 +25,9 @@ from dataclasses import dataclass
 import cython
 
 if not cython.compiled:
-    raise ImportError("mempools.layout.proctable is compiled code: run `make build` in a checkout, or install the wheel")
+    raise ImportError(
+        "mempools.layout.proctable is compiled code: run `make build` in a checkout, or install the wheel"
+    )
 
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.mempools.layout.recovery import sweep_slot
@@ -88,8 +90,10 @@ def _sweep(arena: cython.pointer(ArenaRef), slot: uint32_t) -> cython.int:
     if rc == BUSY:
         return 0  # somebody is making or destroying a pool: the next recovery sweeps
     if rc < 0:
-        raise Corrupt(f"the remains of process {p.pid} (slot {slot}) cannot be swept: status {rc}; "
-                      "check() says what is wrong, the slot stays taken")
+        raise Corrupt(
+            f"the remains of process {p.pid} (slot {slot}) cannot be swept: status {rc}; "
+            "check() says what is wrong, the slot stays taken"
+        )
     # [D:proctable.sweep] nothing of the dead process is left, its slot is still LIVE: the next recovery sweeps nothing, frees it.
     window(b"D:proctable.sweep")
     _set_free(p)
@@ -123,8 +127,10 @@ def proctable_register(arena: cython.pointer(ArenaRef), fd: cython.int, lock_fd:
                     return slot
             proctable_recover(arena, fd, 0)
         holders = sorted({p.pid for p in snapshot(fd) if p.alive})
-        raise Exhausted(f"all {NR_SLOTS} slots of the process table are taken, by {len(holders)} live processes: "
-                        f"{holders}; end one of them, or use another arena")
+        raise Exhausted(
+            f"all {NR_SLOTS} slots of the process table are taken, by {len(holders)} live processes: "
+            f"{holders}; end one of them, or use another arena"
+        )
     except BaseException:
         os.close(lock)
         raise
@@ -132,8 +138,14 @@ def proctable_register(arena: cython.pointer(ArenaRef), fd: cython.int, lock_fd:
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _take(arena: cython.pointer(ArenaRef), slot: uint32_t, lock: cython.int, pid: uint64_t, start_time: uint64_t,
-          space: uint64_t) -> cython.int:
+def _take(
+    arena: cython.pointer(ArenaRef),
+    slot: uint32_t,
+    lock: cython.int,
+    pid: uint64_t,
+    start_time: uint64_t,
+    space: uint64_t,
+) -> cython.int:
     p: cython.pointer(ProcSlot) = _at(arena, slot)
     state: uint64_t
     if (read_once(cython.address(p.state), b"proctable.look") & 0xFF) == STATE_LIVE:  # hint: looked at again below
@@ -157,8 +169,9 @@ def _take(arena: cython.pointer(ArenaRef), slot: uint32_t, lock: cython.int, pid
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _set_live(p: cython.pointer(ProcSlot), state: uint64_t, pid: uint64_t, start_time: uint64_t,
-              space: uint64_t) -> cython.void:
+def _set_live(
+    p: cython.pointer(ProcSlot), state: uint64_t, pid: uint64_t, start_time: uint64_t, space: uint64_t
+) -> cython.void:
     # Relaxed: nobody reads these before the release below.
     write_once(cython.address(p.pid), pid, b"proctable.pid")
     write_once(cython.address(p.start_time), start_time, b"proctable.start_time")
@@ -249,7 +262,9 @@ def snapshot(fd: cython.int) -> list[Process]:
     """
     table = os.pread(fd, (NR_SLOTS + 1) * _SLOT.size, SLOTS_OFFSET)
     found = []
-    for slot, (state, pid, start_time, space, *_) in enumerate(_SLOT.iter_unpack(table[: len(table) // _SLOT.size * _SLOT.size])):
+    for slot, (state, pid, start_time, space, *_) in enumerate(
+        _SLOT.iter_unpack(table[: len(table) // _SLOT.size * _SLOT.size])
+    ):
         if slot and state & 0xFF == STATE_LIVE:
             # A description that holds the lock itself is not told of it: look through one that holds none.
             alive = files.locked(fd, LIVE_BASE + slot) and not processes.gone(pid, start_time, space)

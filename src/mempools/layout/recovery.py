@@ -29,7 +29,6 @@ from cython.cimports.mempools.layout.refs import ArenaRef, PoolRef
 from cython.cimports.mempools.layout.structs import (
     NR_KINDS,
     NR_POOLS,
-    OWNER_STRUCT,
     STATE_DROPPING,
     STATE_FREE,
     STATE_LIVE,
@@ -45,6 +44,7 @@ from cython.cimports.mempools.machine.atomics import (
 )
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.ownermap import forget_full, sweep
+from cython.cimports.mempools.parts.owners import OWNER_STRUCT
 from cython.cimports.mempools.parts.robustlock import robust_holder, robust_trylock, robust_unlock
 from cython.cimports.mempools.parts.status import BUSY, OK
 

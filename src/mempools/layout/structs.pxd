@@ -6,8 +6,7 @@
 #   page chunk      Chunk, summary and owner map of the pages
 #   pages           everything else: chunks of pools, tables, each a run of pages
 #
-# Owner byte of a granule: 0 free, else an owner (7 bits) and START (bit 7) on the first granule of a block.
-# Invariants of an owner map, at every instant, dead processes included:
+# Invariants of an owner map (parts/owners.pxd has the values), at every instant, dead processes included:
 #   a granule without START has a predecessor with the same owner       (blocks are claimed upwards, released downwards)
 #   owner in 1..NR_SLOTS        the block is that process's: when it dies, recovery releases it
 #   owner == OWNER_SHARED       exactly one LIVE or FREEING ShareRecord of the pool names the block
@@ -24,12 +23,6 @@ cdef enum:
     NAME_BYTES = 64            # a pool's name, UTF-8, zero-padded
     MAX_CHUNKS = 64            # of one pool
     NR_LANES = 104             # holders and tickets of one shared block
-
-    OWNER_STRUCT = 0x7D
-    OWNER_SHARED = 0x7E
-    OWNER_META = 0x7F
-    OWNER_MASK = 0x7F
-    START = 0x80
 
     KIND_PAGES = 1             # pool kinds
     KIND_GENPOOL = 2

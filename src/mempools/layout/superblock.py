@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import cython
 
 if not cython.compiled:
-    raise ImportError("mempools.layout.superblock is compiled code: run `make build` in a checkout, or install the wheel")
+    raise ImportError(
+        "mempools.layout.superblock is compiled code: run `make build` in a checkout, or install the wheel"
+    )
 
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.libc.string import memcpy, memset
@@ -59,8 +61,14 @@ def _checksum(sb: cython.pointer(Superblock)) -> uint64_t:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def superblock_format(sb: cython.pointer(Superblock), nbytes: uint64_t, id_lo: uint64_t, id_hi: uint64_t,
-                      flags: uint64_t, created_ns: uint64_t) -> cython.void:
+def superblock_format(
+    sb: cython.pointer(Superblock),
+    nbytes: uint64_t,
+    id_lo: uint64_t,
+    id_hi: uint64_t,
+    flags: uint64_t,
+    created_ns: uint64_t,
+) -> cython.void:
     sb.magic = _MAGIC
     sb.version = LAYOUT_VERSION
     sb.byte_order = _BYTE_ORDER
@@ -102,19 +110,27 @@ def _fault(sb: cython.pointer(Superblock), file_nbytes: uint64_t) -> object:
     if sb.magic != _MAGIC:
         return LayoutMismatch(f"not an arena: it begins with {sb.magic:#018x}, an arena with {_MAGIC:#018x}")
     if sb.version != LAYOUT_VERSION:
-        return LayoutMismatch(f"an arena of layout {sb.version}, this build of mempools has layout {LAYOUT_VERSION}: "
-                              "use the same version in every process, or remove the arena and make it again")
+        return LayoutMismatch(
+            f"an arena of layout {sb.version}, this build of mempools has layout {LAYOUT_VERSION}: "
+            "use the same version in every process, or remove the arena and make it again"
+        )
     if sb.checksum != _checksum(sb):
-        return Corrupt(f"the superblock's checksum is {sb.checksum:#018x}, its words give {_checksum(sb):#018x}: "
-                       "the arena was overwritten; remove it")
+        return Corrupt(
+            f"the superblock's checksum is {sb.checksum:#018x}, its words give {_checksum(sb):#018x}: "
+            "the arena was overwritten; remove it"
+        )
     if sb.byte_order != _BYTE_ORDER or sb.page_bytes != PAGE_BYTES:
-        return LayoutMismatch(f"an arena with byte order {sb.byte_order:#018x} and pages of {sb.page_bytes} bytes, "
-                              f"here they are {_BYTE_ORDER:#018x} and {PAGE_BYTES}")
+        return LayoutMismatch(
+            f"an arena with byte order {sb.byte_order:#018x} and pages of {sb.page_bytes} bytes, "
+            f"here they are {_BYTE_ORDER:#018x} and {PAGE_BYTES}"
+        )
     if sb.slots != SLOTS_OFFSET or sb.pools != POOLS_OFFSET:
         return Corrupt(f"tables at {sb.slots} and {sb.pools}, expected at {SLOTS_OFFSET} and {POOLS_OFFSET}")
     if sb.nbytes != file_nbytes:
-        return Corrupt(f"the superblock says {sb.nbytes} bytes, the file has {file_nbytes}: "
-                       "it was truncated or extended; remove it")
+        return Corrupt(
+            f"the superblock says {sb.nbytes} bytes, the file has {file_nbytes}: "
+            "it was truncated or extended; remove it"
+        )
     if sb.nbytes % PAGE_BYTES or sb.nbytes < pages_header_nbytes(sb.nbytes) + PAGE_BYTES:
         return Corrupt(f"{sb.nbytes} bytes are no size of an arena")
     if sb.ready != _READY:

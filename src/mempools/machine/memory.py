@@ -18,7 +18,9 @@ from cython.cimports.libc.stdint import uint64_t, uintptr_t
 
 Progress = Callable[[int, int], object]  # called with the bytes done and the bytes in all
 
-_POPULATE_SLICE = cython.declare(uint64_t, 32 << 20)  # some 10 ms of page faults: what a Ctrl-C or a progress bar waits for
+_POPULATE_SLICE = cython.declare(
+    uint64_t, 32 << 20
+)  # some 10 ms of page faults: what a Ctrl-C or a progress bar waits for
 _TMPFS_MAGIC = 0x01021994
 _RAMFS_MAGIC = 0x858458F6
 _HUGETLBFS_MAGIC = 0x958458F6
@@ -45,21 +47,32 @@ def map_pages(nbytes: uint64_t, fd: cython.int = -1, align: uint64_t = 0) -> int
                 err = errno
         else:
             # Reserve more address space than wanted, map over its aligned part, give the rest back.
-            address = cython.cast(cython.p_char, mmap(
-                cython.NULL, nbytes + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0))
+            address = cython.cast(
+                cython.p_char,
+                mmap(cython.NULL, nbytes + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
+            )
             if cython.cast(cython.Py_ssize_t, address) == -1:
                 err = errno
             else:
                 start = (cython.cast(uintptr_t, address) + align - 1) & ~(align - 1)
-                if cython.cast(cython.Py_ssize_t, mmap(cython.cast(cython.p_void, start), nbytes,
-                                                       PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, 0)) == -1:
+                if (
+                    cython.cast(
+                        cython.Py_ssize_t,
+                        mmap(
+                            cython.cast(cython.p_void, start), nbytes, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, 0
+                        ),
+                    )
+                    == -1
+                ):
                     err = errno
                     munmap(address, nbytes + align)
                 else:
                     if start > cython.cast(uintptr_t, address):
                         munmap(address, start - cython.cast(uintptr_t, address))
                     if cython.cast(uintptr_t, address) + align > start:
-                        munmap(cython.cast(cython.p_void, start + nbytes), cython.cast(uintptr_t, address) + align - start)
+                        munmap(
+                            cython.cast(cython.p_void, start + nbytes), cython.cast(uintptr_t, address) + align - start
+                        )
                     address = cython.cast(cython.p_char, start)
     if err:
         raise _error(err, f"mmap of {nbytes} bytes")

@@ -14,7 +14,6 @@ if not cython.compiled:
     raise ImportError("mempools.objects.block is compiled code: run `make build` in a checkout, or install the wheel")
 
 from cython.cimports.cpython.buffer import PyBuffer_FillInfo
-from cython.cimports.cpython.object import PyObject
 from cython.cimports.libc.stdint import uint64_t, uintptr_t
 from cython.cimports.mempools.machine.atomics import (
     cmpxchg_acquire,

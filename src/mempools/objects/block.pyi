@@ -1,5 +1,5 @@
 from types import TracebackType
-from typing import Any, NoReturn, Self, SupportsIndex
+from typing import Any, NoReturn, Self
 
 from mempools.objects.genpoolobject import GenPool
 

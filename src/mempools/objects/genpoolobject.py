@@ -3,7 +3,9 @@
 import cython
 
 if not cython.compiled:
-    raise ImportError("mempools.objects.genpoolobject is compiled code: run `make build` in a checkout, or install the wheel")
+    raise ImportError(
+        "mempools.objects.genpoolobject is compiled code: run `make build` in a checkout, or install the wheel"
+    )
 
 from cython.cimports.cpython.buffer import (
     PyBUF_CONTIG,
@@ -17,17 +19,13 @@ from cython.cimports.mempools.layout.directory import directory_lock, directory_
 from cython.cimports.mempools.layout.growth import foreign_add, pool_grow, runs_transfer
 from cython.cimports.mempools.layout.mapping import Mapping
 from cython.cimports.mempools.layout.refs import ChunkRef
-from cython.cimports.mempools.layout.structs import (
-    KIND_GENPOOL,
-    NR_SLOTS,
-    OWNER_SHARED,
-    OWNER_STRUCT,
-)
+from cython.cimports.mempools.layout.structs import KIND_GENPOOL, NR_SLOTS
 from cython.cimports.mempools.machine.atomics import fill, this_module_step, write_once
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.block import Block, empty_block, fill_block
 from cython.cimports.mempools.objects.poolobject import PoolObject
 from cython.cimports.mempools.parts.ownermap import count_owner
+from cython.cimports.mempools.parts.owners import OWNER_SHARED, OWNER_STRUCT
 from cython.cimports.mempools.parts.search import NOWHERE, find_run, largest_run
 from cython.cimports.mempools.parts.status import BUSY, EXHAUSTED, INVALID, NOT_A_BLOCK, OK
 from cython.cimports.mempools.pools.genpool import (
@@ -246,7 +244,13 @@ class GenPool(PoolObject):
         return None if at == NOWHERE else at
 
     def alloc(
-        self, nbytes: uint64_t, *, align: object = None, algo: object = None, data: object = None, zero: cython.bint = False
+        self,
+        nbytes: uint64_t,
+        *,
+        align: object = None,
+        algo: object = None,
+        data: object = None,
+        zero: cython.bint = False,
     ) -> Block:
         """A block of `nbytes` bytes (gen_pool_alloc_algo, with zero=True gen_pool_dma_zalloc_algo in lib/genalloc.c).
 
@@ -425,7 +429,9 @@ class GenPool(PoolObject):
             root.buffers.append((base, base + (nbytes - 1), holder))
 
     @cython.cfunc
-    def publish_foreign(self, base: uint64_t, nbytes: uint64_t, device: uint64_t, has_device: cython.bint, cookie: uint64_t):
+    def publish_foreign(
+        self, base: uint64_t, nbytes: uint64_t, device: uint64_t, has_device: cython.bint, cookie: uint64_t
+    ):
         slot: uint32_t
         offset: uint64_t = 0
         i: uint64_t
@@ -478,7 +484,9 @@ class GenPool(PoolObject):
         self.check_open()
         self.mapping.ensure_slot()
         if self.ref.limit or self.ref.foreign:
-            raise PoolError(f"pool {self.name!r} has a fixed size or foreign memory: it cannot take more from the arena")
+            raise PoolError(
+                f"pool {self.name!r} has a fixed size or foreign memory: it cannot take more from the arena"
+            )
         if nbytes == 0:
             raise ValueError("grow by 0 bytes")
         status = pool_grow(self.ref, genpool_granules(self.ref, nbytes))
@@ -504,7 +512,9 @@ class GenPool(PoolObject):
             raise ValueError(f"algorithm {algo!r}: one of {', '.join(ALGORITHMS)}, or a callable")
         number = algorithm_data(algo, data)
         if number >> 56:
-            raise ValueError(f"{algo}: data {data!r} is too large for a pool-wide algorithm (2**56): name it at the call")
+            raise ValueError(
+                f"{algo}: data {data!r} is too large for a pool-wide algorithm (2**56): name it at the call"
+            )
         code: uint64_t = ALGORITHMS[algo]
         # Relaxed: one word, nothing else depends on it.
         write_once(cython.address(self.ref.entry.algo), code << 56 | number, b"genpool.set_algo")
@@ -615,9 +625,9 @@ class GenPool(PoolObject):
 
 
 @cython.cfunc
-def words_of(
-    buffer: object, nr: uint64_t, view: cython.pointer(Py_buffer), writable: cython.bint
-) -> cython.pointer(uint64_t):
+def words_of(buffer: object, nr: uint64_t, view: cython.pointer(Py_buffer), writable: cython.bint) -> cython.pointer(
+    uint64_t
+):
     """The 8-byte words of a buffer, which stays exported until the view is released."""
     PyObject_GetBuffer(buffer, view, PyBUF_CONTIG if writable else 0)
     if cython.cast(uint64_t, view.len) < nr * 8 or cython.cast(uintptr_t, view.buf) & 7 or view.itemsize not in (1, 8):

@@ -3,7 +3,9 @@
 import cython
 
 if not cython.compiled:
-    raise ImportError("mempools.objects.poolobject is compiled code: run `make build` in a checkout, or install the wheel")
+    raise ImportError(
+        "mempools.objects.poolobject is compiled code: run `make build` in a checkout, or install the wheel"
+    )
 
 from cython.cimports.cpython.exc import PyErr_CheckSignals
 from cython.cimports.libc.stdint import uint8_t, uint32_t, uint64_t
@@ -13,18 +15,11 @@ from cython.cimports.mempools.layout.chunks import pool_load
 from cython.cimports.mempools.layout.directory import PoolConfig, directory_drop, directory_open
 from cython.cimports.mempools.layout.mapping import Mapping
 from cython.cimports.mempools.layout.refs import ChunkRef, PoolRef
-from cython.cimports.mempools.layout.structs import (
-    NAME_BYTES,
-    NR_SLOTS,
-    OWNER_MASK,
-    OWNER_META,
-    OWNER_SHARED,
-    OWNER_STRUCT,
-)
+from cython.cimports.mempools.layout.structs import NAME_BYTES, NR_SLOTS
 from cython.cimports.mempools.parts.ownermap import block_length, block_start, count_owner, owner_at
+from cython.cimports.mempools.parts.owners import OWNER_MASK, OWNER_META, OWNER_SHARED, OWNER_STRUCT
 from cython.cimports.mempools.parts.status import (
     BUSY,
-    CORRUPT,
     DOUBLE_FREE,
     EXHAUSTED,
     FOREIGN,
@@ -175,7 +170,9 @@ class PoolObject:
             whose = f"process {self.mapping.ref.slots[owner].pid}'s"
         else:
             whose = "nobody's known"
-        return f"{address:#x} lies in the block of {nbytes} bytes at {chunk.base + (first << self.ref.shift):#x}, {whose}"
+        return (
+            f"{address:#x} lies in the block of {nbytes} bytes at {chunk.base + (first << self.ref.shift):#x}, {whose}"
+        )
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -224,4 +221,6 @@ class PoolObject:
                 self.ref.nr_chunks = 0
                 return
             if not self.may_retry(status):
-                raise Busy(f"pool {self.name!r} has blocks that are taken, or is open in another process: nothing was done")
+                raise Busy(
+                    f"pool {self.name!r} has blocks that are taken, or is open in another process: nothing was done"
+                )

@@ -31,7 +31,6 @@ if not cython.compiled:
     raise ImportError("mempools.parts.ownermap is compiled code: run `make build` in a checkout, or install the wheel")
 
 from cython.cimports.libc.stdint import uint32_t, uint64_t
-from cython.cimports.mempools.layout.structs import OWNER_MASK, START
 from cython.cimports.mempools.machine.atomics import (
     cmpxchg_acquire,
     cmpxchg_relaxed,
@@ -55,6 +54,7 @@ from cython.cimports.mempools.parts.lanes import (
     popcount64,
     spread_lanes,
 )
+from cython.cimports.mempools.parts.owners import OWNER_MASK, START
 from cython.cimports.mempools.parts.status import (
     BUSY,
     DOUBLE_FREE,
@@ -445,6 +445,8 @@ def count_owner(
             if full == ~cython.cast(uint64_t, 0):
                 w += 64
                 continue
-        nr += popcount64(lanes_equal(read_once(cython.address(map[w]), b"ownermap.count"), owner, START if owner else 0))
+        nr += popcount64(
+            lanes_equal(read_once(cython.address(map[w]), b"ownermap.count"), owner, START if owner else 0)
+        )
         w += 1
     return nr

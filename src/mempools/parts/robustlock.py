@@ -18,7 +18,9 @@ A waiter that was killed after it was woken: the wake-up is lost, so every sleep
 import cython
 
 if not cython.compiled:
-    raise ImportError("mempools.parts.robustlock is compiled code: run `make build` in a checkout, or install the wheel")
+    raise ImportError(
+        "mempools.parts.robustlock is compiled code: run `make build` in a checkout, or install the wheel"
+    )
 
 from cython.cimports.libc.errno import EINTR
 from cython.cimports.libc.stdint import uint32_t, uint64_t

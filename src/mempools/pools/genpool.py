@@ -27,7 +27,7 @@ from cython.cimports.mempools.layout.growth import pool_grow
 from cython.cimports.mempools.layout.refs import ChunkRef, Hint, PoolRef
 from cython.cimports.mempools.machine.atomics import cpu_relax, load_acquire, read_once, this_module_step, write_once
 from cython.cimports.mempools.machine.hooks import register_module
-from cython.cimports.mempools.parts.lanes import clz64, ctz64, popcount64
+from cython.cimports.mempools.parts.lanes import clz64, ctz64
 from cython.cimports.mempools.parts.ownermap import claim, claim_singles, release, release_singles, transfer
 from cython.cimports.mempools.parts.search import NOWHERE, find_best, find_run
 from cython.cimports.mempools.parts.status import (
@@ -37,7 +37,6 @@ from cython.cimports.mempools.parts.status import (
     NOT_A_BLOCK,
     NOT_REGISTERED,
     OK,
-    TABLE_FULL,
 )
 
 register_module(cython.address(this_module_step))
@@ -103,7 +102,11 @@ def take(
 @cython.nogil
 @cython.exceptval(check=False)
 def take_near(
-    pool: cython.pointer(PoolRef), hint: cython.pointer(Hint), nr: uint64_t, owner: uint32_t, chunk: cython.pointer(uint64_t)
+    pool: cython.pointer(PoolRef),
+    hint: cython.pointer(Hint),
+    nr: uint64_t,
+    owner: uint32_t,
+    chunk: cython.pointer(uint64_t),
 ) -> uint64_t:
     """From the handle's place on, around its chunk, then the other chunks, newest first."""
     i: uint64_t = known_chunks(pool)

@@ -36,8 +36,6 @@ from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.layout.structs import (
     KIND_GENPOOL,
     NR_LANES,
-    OWNER_SHARED,
-    START,
     STATE_DROPPING,
     STATE_FREE,
     STATE_LIVE,
@@ -47,7 +45,6 @@ from cython.cimports.mempools.layout.structs import (
 from cython.cimports.mempools.machine.atomics import (
     cmpxchg,
     cmpxchg_acquire,
-    cmpxchg_release,
     load_acquire,
     read_once,
     smp_mb,
@@ -58,6 +55,7 @@ from cython.cimports.mempools.machine.atomics import (
 )
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.lanes import ctz64, free_lanes, get_lane, lane_mask
+from cython.cimports.mempools.parts.owners import OWNER_SHARED, START
 from cython.cimports.mempools.parts.status import (
     FOREIGN,
     NOT_REGISTERED,
@@ -83,9 +81,7 @@ def state_of(generation: uint64_t, slot: uint64_t, state: uint64_t) -> uint64_t:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def set_lane(
-    record: cython.pointer(ShareRecord), lane: uint64_t, old_byte: uint64_t, new_byte: uint64_t
-) -> cython.int:
+def set_lane(record: cython.pointer(ShareRecord), lane: uint64_t, old_byte: uint64_t, new_byte: uint64_t) -> cython.int:
     """Turns one lane from old_byte into new_byte: OK, or STALE if it holds something else."""
     word: cython.pointer(uint64_t) = cython.address(record.lanes[lane >> 3])
     mask: uint64_t = lane_mask(lane & 7, 1)
@@ -149,9 +145,10 @@ def try_end(
             return False
         # [F:shares.end] full; pairs with [F:shares.join]: a joiner sets its lane, then looks at the state; we set the state,
         # then look at the lanes. One of us sees the other. Also pairs with [F:shares.lane]: see there.
-        if cmpxchg(
-            cython.address(record.state), live, state_of(generation, slot, STATE_DROPPING), b"F:shares.end"
-        ) != live:
+        if (
+            cmpxchg(cython.address(record.state), live, state_of(generation, slot, STATE_DROPPING), b"F:shares.end")
+            != live
+        ):
             return False
         if not any_lane(record):
             window(b"D:shares.ending")
@@ -207,9 +204,13 @@ def share_create(
         state = read_once(cython.address(record.state), b"shares.create")
         generation = state >> 16
         # [A:shares.setup] acquire; pairs with [R:shares.free].
-        if state & 0xFF == STATE_FREE and cmpxchg_acquire(
-            cython.address(record.state), state, state_of(generation, slot, STATE_SETUP), b"A:shares.setup"
-        ) == state:
+        if (
+            state & 0xFF == STATE_FREE
+            and cmpxchg_acquire(
+                cython.address(record.state), state, state_of(generation, slot, STATE_SETUP), b"A:shares.setup"
+            )
+            == state
+        ):
             break
     else:
         return TABLE_FULL
@@ -231,9 +232,9 @@ def share_create(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def live_record(
-    pool: cython.pointer(PoolRef), share: cython.pointer(cython.const[Share])
-) -> cython.pointer(ShareRecord):
+def live_record(pool: cython.pointer(PoolRef), share: cython.pointer(cython.const[Share])) -> cython.pointer(
+    ShareRecord
+):
     """The record of a handle if it is LIVE in the handle's generation, else NULL. Handles come from outside: all checked."""
     record: cython.pointer(ShareRecord)
     state: uint64_t
