@@ -19,7 +19,7 @@ if not cython.compiled:
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.mempools.layout.recovery import register_mend
 from cython.cimports.mempools.layout.refs import PoolRef
-from cython.cimports.mempools.layout.structs import KIND_STORE, OWNER_STRUCT
+from cython.cimports.mempools.layout.structs import KIND_STORE
 from cython.cimports.mempools.machine.atomics import (
     load_acquire,
     read_once,
@@ -29,6 +29,7 @@ from cython.cimports.mempools.machine.atomics import (
     write_once,
 )
 from cython.cimports.mempools.machine.hooks import register_module
+from cython.cimports.mempools.parts.owners import OWNER_STRUCT
 from cython.cimports.mempools.parts.robustlock import robust_holder, robust_lock, robust_unlock
 from cython.cimports.mempools.parts.status import BUSY, CORRUPT, NOT_FOUND, NOT_REGISTERED, OK
 from cython.cimports.mempools.pools.genpool import genpool_transfer

@@ -14,7 +14,7 @@ if not cython.compiled:
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy
 from cython.cimports.mempools.layout.refs import ChunkRef, PoolRef
-from cython.cimports.mempools.layout.structs import OWNER_STRUCT
+from cython.cimports.mempools.parts.owners import OWNER_STRUCT
 from cython.cimports.mempools.machine.atomics import copy, load_acquire, read_once, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.ownermap import count_owner, inspect
