@@ -14,6 +14,7 @@ from mempools.errors import (
 )
 from mempools.objects.block import Block
 from mempools.objects.genpoolobject import GenPool
+from mempools.store import Store, StoreStats
 
 __all__ = [
     "Arena",
@@ -26,6 +27,8 @@ __all__ = [
     "NotOwned",
     "PoolError",
     "StaleHandle",
+    "Store",
+    "StoreStats",
     "WaitForbidden",
     "WouldBlock",
 ]

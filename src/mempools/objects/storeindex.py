@@ -18,7 +18,7 @@ from cython.cimports.libc.string import memcpy
 from cython.cimports.mempools.layout.chunks import pool_update
 from cython.cimports.mempools.layout.mapping import Mapping
 from cython.cimports.mempools.layout.refs import PoolRef
-from cython.cimports.mempools.layout.structs import KIND_STORE
+from cython.cimports.mempools.layout.structs import KIND_STORE, NAME_BYTES, NR_POOLS, STATE_LIVE, PoolEntry
 from cython.cimports.mempools.machine.atomics import copy, read_once, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.storeindex import PyUnicode_AsUTF8AndSize
@@ -514,3 +514,18 @@ def open_index(arena, mapping: Mapping, name: str, limit, nr_buckets, create: cy
     index.open_ref(mapping, name, KIND_STORE, ENTRY_SHIFT, limit, 0, index_root_nbytes(nr_buckets), 0, create)
     index.arena = arena
     return index
+
+
+def store_names(mapping: Mapping) -> list[str]:
+    """The stores of an arena, as its directory says now."""
+    found = []
+    i: cython.int
+    for i in range(1, NR_POOLS):
+        entry: cython.pointer(PoolEntry) = cython.address(mapping.ref.pools[i])
+        if (
+            read_once(cython.address(entry.state), b"storeindex.names") & 0xFF == STATE_LIVE
+            and read_once(cython.address(entry.kind), b"storeindex.names") == KIND_STORE
+        ):
+            raw: bytes = cython.cast(cython.p_char, cython.address(entry.name[0]))[:NAME_BYTES]
+            found.append(raw.rstrip(b"\0").decode("utf-8", "replace"))
+    return found
