@@ -12,6 +12,7 @@ from mempools.errors import (
     WaitForbidden,
     WouldBlock,
 )
+from mempools.leftovers import ArenaInfo, arenas, gc
 from mempools.objects.atomic import AtomicU64
 from mempools.objects.block import Block
 from mempools.objects.genpoolobject import GenPool
@@ -19,6 +20,7 @@ from mempools.store import Store, StoreStats
 
 __all__ = [
     "Arena",
+    "ArenaInfo",
     "AtomicU64",
     "Block",
     "Busy",
@@ -33,4 +35,6 @@ __all__ = [
     "StoreStats",
     "WaitForbidden",
     "WouldBlock",
+    "arenas",
+    "gc",
 ]
