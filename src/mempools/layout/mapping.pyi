@@ -6,6 +6,7 @@ HUGE_PAGE: int
 
 @final
 class Mapping:
+    def __init__(self, *args: object, **kwargs: object) -> None: ...  # refuses: made by the functions below
     @property
     def key(self) -> bytes: ...
     @property
