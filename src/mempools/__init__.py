@@ -15,6 +15,7 @@ from mempools.errors import (
 from mempools.objects.atomic import AtomicU64
 from mempools.objects.block import Block
 from mempools.objects.genpoolobject import GenPool
+from mempools.store import Store, StoreStats
 
 __all__ = [
     "Arena",
@@ -28,6 +29,8 @@ __all__ = [
     "NotOwned",
     "PoolError",
     "StaleHandle",
+    "Store",
+    "StoreStats",
     "WaitForbidden",
     "WouldBlock",
 ]

@@ -3,7 +3,7 @@
 import contextlib
 import os
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from mempools import arenafile, names, sizes
 from mempools.arenafile import rounded
@@ -15,6 +15,9 @@ from mempools.machine import files
 from mempools.machine.memory import Progress
 from mempools.objects.algorithms import granule_shift
 from mempools.objects.genpoolobject import GenPool, open_genpool
+
+if TYPE_CHECKING:
+    from mempools.store import Store
 
 PRIVATE, ANONYMOUS, NAMED, FILE = "private", "anonymous", "named", "file"
 
@@ -257,6 +260,16 @@ class Arena:
         if not 0 <= shares <= 1 << 20:
             raise ValueError(f"shares {shares}: 0 to 2**20")
         return open_genpool(self, self._mapping, name, shift, limit, shares, foreign)
+
+    def store(self, name: str, *, codec: str | None = None, size: int | str | None = None) -> "Store":
+        """The Store `name`, made if absent.
+
+        `codec`: "none", "lz4", "zstd", "zstd:LEVEL" or a registered one; without it the store's own, and for a new store lz4 if its
+        package is installed. LayoutMismatch if the store has another codec or size. `size`: a fixed share of the arena; without
+        it the store grows on demand. The rest as for `genpool`. Thread-safe, process-safe, not lock-free."""
+        from mempools.store import Store, open_store
+
+        return open_store(Store, self, name, codec, size)
 
     def _known_genpool(self, name: str) -> GenPool:
         """For blocks that arrive: the pool of that name, opened once."""
