@@ -12,12 +12,14 @@ from mempools.errors import (
     WaitForbidden,
     WouldBlock,
 )
+from mempools.objects.atomic import AtomicU64
 from mempools.objects.block import Block
 from mempools.objects.genpoolobject import GenPool
 from mempools.store import Store, StoreStats
 
 __all__ = [
     "Arena",
+    "AtomicU64",
     "Block",
     "Busy",
     "Corrupt",

@@ -13,7 +13,8 @@ from mempools.layout.mapping import Mapping
 from mempools.layout.proctable import ATTACH_BYTE, Process, snapshot
 from mempools.machine import files
 from mempools.machine.memory import Progress
-from mempools.objects.genpoolobject import GenPool, granule_shift, open_genpool
+from mempools.objects.algorithms import granule_shift
+from mempools.objects.genpoolobject import GenPool, open_genpool
 
 if TYPE_CHECKING:
     from mempools.store import Store
@@ -24,11 +25,11 @@ PRIVATE, ANONYMOUS, NAMED, FILE = "private", "anonymous", "named", "file"
 class Arena:
     """Memory in which pools live, of `size` bytes (an int, or "64M"); this constructor makes a private one.
 
-    The others: `create`, `attach` and `open` for arenas that any process of the same user finds by name, `anonymous` for one
-    that travels by fork or pickle and goes with its last process, `file` for one in a file of one's own.
-    Every page is reserved when a shared arena is made: `Exhausted`, with the numbers, if there is no room, and never a
-    SIGBUS later. A process that opens an arena several times has one mapping of it. An arena can be pickled (except a private
-    one): the receiver gets the same arena, not a copy.
+    The others: `create`, `attach` and `open` for arenas that any process of the same user finds by name, `anonymous`
+    for one that travels by fork or pickle and goes with its last process, `file` for one in a file of one's own.
+    Every page is reserved when a shared arena is made: `Exhausted`, with the numbers, if there is no room, and never
+    a SIGBUS later. A process that opens an arena several times has one mapping of it. An arena can be pickled (except
+    a private one): the receiver gets the same arena, not a copy.
 
     `prefault` touches all pages now, `progress(done, total)` (bytes) being called meanwhile; `hugepages` asks for huge
     pages (a private or named arena takes what there is; an anonymous one needs them in /proc/sys/vm/nr_hugepages).
@@ -107,8 +108,10 @@ class Arena:
     def anonymous(
         cls, size: int | str, *, prefault: bool = False, hugepages: bool = False, progress: Progress | None = None
     ) -> Self:
-        """A shared arena without a name, gone with the last process that has it. It travels by fork, or pickled to another
-        process of this user while one that has it lives. Exhausted if there is no room. Thread-safe, process-safe.
+        """A shared arena without a name, gone with the last process that has it.
+
+        It travels by fork, or pickled to another process of this user while the sender has it. Exhausted if there is
+        no room. Thread-safe, process-safe.
         """
         mapping = arenafile.anonymous(size, prefault=prefault, hugepages=hugepages, progress=progress)
         return cls._of(mapping, ANONYMOUS, None, None)
@@ -164,7 +167,7 @@ class Arena:
         return arena
 
     def _hold(self, mapping: Mapping, kind: str, name: str | None, path: str | None) -> None:
-        self._held: Mapping | None = mapping
+        self._held = mapping  # absent once closed
         self._kind = kind
         self._name = name
         self._path = path
@@ -176,9 +179,13 @@ class Arena:
 
     @property
     def _mapping(self) -> Mapping:
-        if self._held is None:
+        mapping = self._peek()
+        if mapping is None:
             raise PoolError(f"{self!r}: open it again to use it")
-        return self._held
+        return mapping
+
+    def _peek(self) -> Mapping | None:
+        return self.__dict__.get("_held")
 
     @property
     def name(self) -> str | None:
@@ -208,11 +215,11 @@ class Arena:
     @property
     def closed(self) -> bool:
         """Whether this object was closed."""
-        return self._held is None
+        return self._peek() is None
 
     def __repr__(self) -> str:
         where = {NAMED: f" {self._name!r}", FILE: f" {self._path!r}"}.get(self._kind, "")
-        state = ", closed" if self._held is None else ""
+        state = ", closed" if self.closed else ""
         return f"<mempools.Arena{where}, {self._kind}, {sizes.text(self._nbytes)}{state}>"
 
     # ---- its processes
@@ -239,9 +246,9 @@ class Arena:
     ) -> GenPool:
         """The GenPool `name`, made if absent, else as it is: LayoutMismatch if its configuration is another.
 
-        `granule`: bytes, a power of two, at least 8. `size`: a fixed share of the arena, taken now; without it the pool
-        grows on demand. `shares`: how many of its blocks may be pickled at a time (128 bytes each). `foreign`: the blocks
-        lie outside the arena (`GenPool.add` with bare addresses), only the map of owners is in it.
+        `granule`: bytes, a power of two, at least 8. `size`: a fixed share of the arena, taken now; without it the
+        pool grows on demand. `shares`: how many of its blocks may be pickled at a time (128 bytes each). `foreign`:
+        the blocks lie outside the arena (`GenPool.add` with bare addresses), only the map of owners is in it.
         Exhausted if there is no room. May wait for another process that makes a pool; not for signal handlers.
         Thread-safe, process-safe, not lock-free."""
         shift = granule_shift(granule)
@@ -279,10 +286,13 @@ class Arena:
         Busy while views of its blocks exist, if this is the last opening in this process. Closing again does nothing.
         Thread-safe.
         """
-        mapping = self._held
+        mapping = self.__dict__.pop("_held", None)  # one step: of two threads that close, one does
         if mapping is not None:
-            mapping.close()
-            self._held = None
+            try:
+                mapping.close()
+            except BaseException:
+                self._held = mapping
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -293,7 +303,7 @@ class Arena:
         self.close()
 
     def __del__(self) -> None:
-        mapping = getattr(self, "_held", None)
+        mapping = self._peek()
         if mapping is not None:
             mapping.forget()  # not closed: pools made from it may live on
 

@@ -3,8 +3,8 @@
 Two locks, besides those of the process table, decide between processes (see layout/proctable.py for the bytes):
     ATTACH_BYTE    shared by every process that has the arena open; who can have it alone knows that nobody has
     NAME_BYTE      held by whoever removes the file's name, from the look at whose name it is until it is gone
-So an attach that comes while gc removes a leftover waits for the attach lock, sees that the file has lost its name, and looks
-the name up again.
+So an attach that comes while gc removes a leftover waits for the attach lock, sees that the file has lost its name,
+and looks the name up again.
 """
 
 import errno
@@ -17,7 +17,7 @@ from mempools.errors import Corrupt, Exhausted, LayoutMismatch
 from mempools.layout import mapping as mappings
 from mempools.layout.mapping import Mapping
 from mempools.layout.proctable import ATTACH_BYTE, NAME_BYTE
-from mempools.layout.superblock import nbytes_min
+from mempools.layout.superblock import inspect, nbytes_min
 from mempools.machine import files, limits, memory
 from mempools.machine.memory import Progress
 
@@ -200,21 +200,20 @@ def attach(path: str, *, own: bool) -> Mapping:
     """The arena in the file; FileNotFoundError, LayoutMismatch or Corrupt. Holes in a copied file are filled first."""
     fd = open_file(path, own=own)
     try:
-        mapping = mappings.attach(fd)
+        try:
+            header = inspect(fd)
+            if os.fstat(fd).st_blocks * 512 < header.nbytes:
+                reserve(fd, header.nbytes)  # before it is mapped: even reading a hole takes a page
+        except BaseException:
+            os.close(fd)
+            raise
+        return mappings.attach(fd)
     except (LayoutMismatch, Corrupt) as error:
         raise type(error)(f"{path}: {error}") from None
-    info = os.fstat(mapping.fd)
-    if info.st_blocks * 512 < mapping.nbytes:
-        try:
-            reserve(mapping.fd, mapping.nbytes)
-        except BaseException:
-            mapping.close()
-            raise
-    return mapping
 
 
 def remove(path: str, fd: int) -> bool:
-    """Remove the name of the file behind `fd`, a description of the caller's own; False if the name is another file's."""
+    """Remove the name of the file behind `fd`, a description of the caller's own; False if it is another file's."""
     files.lock(fd, NAME_BYTE)
     try:
         try:

@@ -93,9 +93,9 @@ def _remove_if_dead(path: str, *, named: bool, broken_too: bool) -> bool:
 def gc(all: bool = False) -> list[str]:
     """Remove what dead processes left: named arenas that no process has open, and files that were never finished.
 
-    Never removes an arena that some process has open, nor a persistent one (`Arena.unlink` does). Files that bear an arena's
-    name but are none are removed only with `all`, and only if nobody holds them. Returns the names (or file names) removed.
-    Thread-safe, process-safe.
+    Never removes an arena that some process has open, nor a persistent one (`Arena.unlink` does). Files that bear an
+    arena's name but are none are removed only with `all`, and only if nobody holds them. Returns the names (or file
+    names) removed. Thread-safe, process-safe.
     """
     removed = [name for name, path in names.named_files() if _remove_if_dead(path, named=True, broken_too=all)]
     removed += [

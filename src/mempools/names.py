@@ -18,8 +18,8 @@ def check(name: str) -> str:
         raise TypeError(f"the name of an arena is a string, not {type(name).__name__}")
     if not _NAME.fullmatch(name):
         raise ValueError(
-            f"{name[:120]!r} cannot name an arena: 1 to 100 of the letters A to Z and a to z, digits, '.', '_' and '-', "
-            "with no '.' in front"
+            f"{name[:120]!r} cannot name an arena: 1 to 100 of the letters A to Z and a to z, digits, '.', '_' "
+            "and '-', with no '.' in front"
         )
     return name
 

@@ -188,9 +188,9 @@ def labels(root: Path) -> Iterator[str]:
 
 def label_of(place: str, path: Path, name: str, site: str, here: set[str], paired: set[str]) -> Iterator[str]:
     """One call: its site has the right form, and a non-relaxed one has its comment."""
-    module, order = path.stem, ORDERS[name]
+    module, order = path.stem.removesuffix("object"), ORDERS[name]  # objects/genpoolobject.py is GenPool's too
     letter = site.split(":")[0] if ":" in site else None
-    if not re.fullmatch(rf"(?:[A-Z]:)?{module}\.\w+", site):
+    if not re.fullmatch(rf"(?:[A-Z]:)?{module}(?:object)?\.\w+", site):
         yield f"{place}: site {site!r}: sites in this file are [X:]{module}.what"
     elif letter != order:
         wanted = f"begins with {order}: ({ORDER_NAMES[order]})" if order else "has no letter (it orders nothing)"

@@ -368,7 +368,7 @@ def test_a_copy_with_holes_on_a_full_file_system(small_tmpfs):
     with Arena.create("a", "1536K") as arena:
         with open(arena.path, "rb") as source, open(names.path_of("b"), "wb") as copy:
             copy.truncate(arena.nbytes)
-            copy.write(source.read(8192))
+            copy.write(source.read(65536))
         with pytest.raises(Exhausted, match="the file system has"):
             Arena.attach("b")
         Arena.unlink("b")
@@ -414,7 +414,7 @@ def image() -> bytes:
         return os.pread(arena._mapping.fd, arena.nbytes, 0)
 
 
-changes = st.lists(st.tuples(st.integers(0, 28671), st.integers(0, 255)), max_size=40)
+changes = st.lists(st.tuples(st.integers(0, 40959), st.integers(0, 255)), max_size=40)
 
 
 @given(changes=changes, nbytes=st.one_of(st.none(), st.integers(0, 300_000)))

@@ -185,7 +185,7 @@ def pool_update(pool: cython.pointer(PoolRef)) -> cython.int:
         status = chunk_load(pool, fresh[nr], cython.address(pool.chunks[known]))
         if status == OK:
             known += 1
-            # [R:chunks.known] release; pairs with [A:chunks.known] in genpool: the other threads of this process see a
+            # [R:chunks.known] release; pairs with [A:genpool.known]: the other threads of this process see a
             # chunk's copy whole.
             store_release(cython.address(pool.nr_chunks), known, b"R:chunks.known")
     # [R:chunks.updating] release; pairs with [A:chunks.updating].

@@ -1,5 +1,6 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from mempools.layout.refs cimport ArenaRef
+from mempools.layout.growth cimport ForeignChunk
+from mempools.layout.refs cimport ArenaRef, PoolRef
 
 cdef struct PoolConfig:
     uint64_t kind
@@ -13,3 +14,4 @@ cdef int directory_open(ArenaRef *arena, const uint8_t *name, PoolConfig *config
 cdef int directory_drop(ArenaRef *arena, uint32_t index, bint force) noexcept nogil
 cdef int directory_lock(ArenaRef *arena, uint32_t slot) noexcept nogil
 cdef void directory_unlock(ArenaRef *arena, uint32_t slot) noexcept nogil
+cdef int directory_add_foreign(PoolRef *pool, ForeignChunk *chunk) noexcept nogil

@@ -12,6 +12,7 @@ Crash windows, with the entry's state naming who was at it (slot << 8 | STATE_SE
   [D:directory.live]      LIVE, but pages still carry the dead process's byte: recovery hands them to the pool.
   [D:directory.dropping]  pages partly handed from the pool to the dead process: recovery hands over the rest, then frees
                           the entry; the sweep releases the pages.
+  [D:directory.foreign]   as [D:growth.published].
   [D:directory.dropped]   the entry is free, the pages are the dead process's own: the sweep releases them.
 """
 
@@ -24,11 +25,21 @@ if not cython.compiled:
 
 from cython.cimports.libc.stdint import uint8_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcmp
-from cython.cimports.mempools.layout.chunks import pool_load
-from cython.cimports.mempools.layout.growth import MAX_RUNS, Run, chunk_add, list_runs, run_alloc, runs_transfer
+from cython.cimports.mempools.layout.chunks import pool_load, pool_update
+from cython.cimports.mempools.layout.growth import (
+    MAX_RUNS,
+    ForeignChunk,
+    Run,
+    chunk_add,
+    foreign_add,
+    list_runs,
+    run_alloc,
+    runs_transfer,
+)
 from cython.cimports.mempools.layout.pages import pages_free
 from cython.cimports.mempools.layout.refs import ArenaRef, PoolRef
 from cython.cimports.mempools.layout.structs import (
+    MAX_CHUNKS,
     NAME_BYTES,
     NR_POOLS,
     STATE_DROPPING,
@@ -271,5 +282,38 @@ def directory_drop(arena: cython.pointer(ArenaRef), index: uint32_t, force: cyth
         window(b"D:directory.dropping")
         runs_transfer(arena, entry, OWNER_STRUCT, slot)
         release_runs(arena, entry, slot)
+    directory_unlock(arena, slot)
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def directory_add_foreign(pool: cython.pointer(PoolRef), chunk: cython.pointer(ForeignChunk)) -> cython.int:
+    """Adds a chunk of foreign memory: OK; MISMATCH if it overlaps one that the pool has; EXHAUSTED if there is no room for
+    its map, TABLE_FULL for one more chunk; and what the lock says. Under the lock, so that two adders see each other."""
+    arena: cython.pointer(ArenaRef) = pool.arena
+    slot: uint32_t = cython.cast(uint32_t, arena.slot[0])
+    offset: uint64_t = 0
+    last: uint64_t = chunk.base + ((chunk.nr << pool.shift) - 1)
+    i: uint64_t
+    status: cython.int
+    if slot == 0:
+        return NOT_REGISTERED
+    status = directory_lock(arena, slot)
+    if status != OK:
+        return status
+    pool_update(pool)
+    if pool.nr_chunks == MAX_CHUNKS:
+        status = TABLE_FULL
+    for i in range(pool.nr_chunks):
+        if chunk.base <= pool.chunks[i].base + ((pool.chunks[i].nr << pool.shift) - 1) and last >= pool.chunks[i].base:
+            status = MISMATCH
+    if status == OK:
+        status = foreign_add(arena, pool.entry, chunk, slot, cython.address(offset))
+    if status == OK:
+        window(b"D:directory.foreign")
+        runs_transfer(arena, pool.entry, slot, OWNER_STRUCT)
+        pool_update(pool)
     directory_unlock(arena, slot)
     return status

@@ -104,11 +104,7 @@ def chunk_add(
 def foreign_add(
     arena: cython.pointer(ArenaRef),
     entry: cython.pointer(PoolEntry),
-    base: uint64_t,
-    nr: uint64_t,
-    device: uint64_t,
-    has_device: uint64_t,
-    cookie: uint64_t,
+    foreign: cython.pointer(ForeignChunk),
     owner: uint32_t,
     offset: cython.pointer(uint64_t),
 ) -> cython.int:
@@ -116,17 +112,17 @@ def foreign_add(
     run_nbytes: uint64_t = 0
     chunk: cython.pointer(Chunk)
     status: cython.int
-    if nr == 0 or nr > arena.nbytes:  # the map alone would not fit
+    if foreign.nr == 0 or foreign.nr > arena.nbytes:  # the map alone would not fit
         return EXHAUSTED
-    status = run_alloc(arena, chunk_overhead(nr), owner, offset, cython.address(run_nbytes))
+    status = run_alloc(arena, chunk_overhead(foreign.nr), owner, offset, cython.address(run_nbytes))
     if status != OK:
         return status
     window(b"D:growth.claimed")
-    chunk_format(arena, offset[0], nr, base, run_nbytes)
+    chunk_format(arena, offset[0], foreign.nr, foreign.base, run_nbytes)
     chunk = cython.cast(cython.pointer(Chunk), arena.base + offset[0])
-    write_once(cython.address(chunk.device), device, b"growth.foreign")
-    write_once(cython.address(chunk.has_device), has_device, b"growth.foreign")
-    write_once(cython.address(chunk.cookie), cookie, b"growth.foreign")
+    write_once(cython.address(chunk.device), foreign.device, b"growth.foreign")
+    write_once(cython.address(chunk.has_device), foreign.has_device, b"growth.foreign")
+    write_once(cython.address(chunk.cookie), foreign.cookie, b"growth.foreign")
     chunk_publish(arena, entry, offset[0])
     return OK
 

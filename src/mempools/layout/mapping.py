@@ -1,8 +1,9 @@
 """L2: one arena as this process sees it: its pages, its slot in the process table, and when they may go.
 
-A process has one Mapping of an arena, however often it opens it. `close` by the last opener marks it closed, and every
-operation checks that mark; the pages are unmapped, and the slot given back, only when no pool, block or view refers to the
-Mapping any more. So a thread that races with `close` works on memory that is still there: no lock on the fast path.
+A process has one Mapping of an arena, however often it opens it. `close` by the last opener marks it closed, and
+every operation checks that mark; the pages are unmapped, and the slot given back, only when no pool, block or view
+refers to the Mapping any more. So a thread that races with `close` works on memory that is still there: no lock on
+the fast path.
 
 After fork the child inherits the mapping, but not the slot: it reads 0 there (the page is wiped), cannot act in its
 parent's name, and registers itself at its next operation. A private arena is copied by fork, owner bytes and all: the
@@ -116,7 +117,10 @@ class Mapping:
     @cython.ccall
     @cython.exceptval(-1, check=False)
     def ensure_slot(self) -> cython.int:
-        """Register this process with the arena, unless it is: first use, or a forked child. Exhausted when the table is full."""
+        """Register this process with the arena, unless it is: first use, or a forked child.
+
+        Exhausted when the table is full. Thread-safe.
+        """
         # Relaxed: written by this process's own threads. Who reads a slot here may use it at once: others ask who is
         # behind a slot only after its owner's death, when everything that the owner stored can be seen.
         if read_once(self.ref.slot, b"mapping.slot") != 0:

@@ -4,18 +4,20 @@ A slot belongs to one process from registration until its remains are swept:
 
     FREE --register--> LIVE --leave, or recover after death--> FREE        (state = generation << 8 | FREE or LIVE)
 
-Two bytes far beyond the end of the file stand for slot i, each locked through open file descriptions (machine/files.py):
+Two bytes far beyond the end of the file stand for slot i, each locked through open file descriptions
+(machine/files.py):
     LIVE_BASE + i      held by the owner for as long as it lives; the kernel drops it at its death
     MEND_BASE + i      held while somebody registers in the slot or sweeps it: they exclude each other through this one
-Rules: FREE -> LIVE, and LIVE -> FREE of a dead owner, only with the mend lock held; LIVE -> FREE by the owner itself only
-while it holds the live lock. The mend lock comes before the live lock; neither is waited for, and both are held through a
-description of its own, so that a death at any point drops them.
+Rules: FREE -> LIVE, and LIVE -> FREE of a dead owner, only with the mend lock held; LIVE -> FREE by the owner itself
+only while it holds the live lock. The mend lock comes before the live lock; neither is waited for, and both are held
+through a description of its own, so that a death at any point drops them.
 
-An owner is dead when its live lock can be had, or when its number is provably no longer that process's: a child that was
-forked behind Python's back may hold the parent's description, and with it the lock, for longer than the parent lived.
+An owner is dead when its live lock can be had, or when its number is provably no longer that process's: a child that
+was forked behind Python's back may hold the parent's description, and with it the lock, for longer than the parent
+lived.
 
-Guarantee: process-safe and thread-safe; recovery may be run by anyone, at any time, twice, at once, or be killed: a sweep
-that is repeated finds what the one before it left. None of it may be called from a signal handler in C.
+Guarantee: process-safe and thread-safe; recovery may be run by anyone, at any time, twice, at once, or be killed: a
+sweep that is repeated finds what the one before it left. None of it may be called from a signal handler in C.
 """
 
 import os
@@ -82,7 +84,7 @@ def _at(arena: cython.pointer(ArenaRef), slot: uint32_t) -> cython.pointer(ProcS
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def _sweep(arena: cython.pointer(ArenaRef), slot: uint32_t) -> cython.int:
-    """The slot's owner is dead, and the mend lock is ours: release what it held, then free the slot. How many were swept."""
+    """The owner is dead, and the mend lock is ours: release what it held, then free the slot. How many were swept."""
     p: cython.pointer(ProcSlot) = _at(arena, slot)
     rc: cython.int
     with cython.nogil:
@@ -94,7 +96,8 @@ def _sweep(arena: cython.pointer(ArenaRef), slot: uint32_t) -> cython.int:
             f"the remains of process {p.pid} (slot {slot}) cannot be swept: status {rc}; "
             "check() says what is wrong, the slot stays taken"
         )
-    # [D:proctable.sweep] nothing of the dead process is left, its slot is still LIVE: the next recovery sweeps nothing, frees it.
+    # [D:proctable.sweep] nothing of the dead process is left, its slot is still LIVE: the next recovery sweeps
+    # nothing, frees it.
     window(b"D:proctable.sweep")
     _set_free(p)
     fetch_add_relaxed(cython.address(arena.super.nr_recovered), 1, b"proctable.nr_recovered")  # statistics

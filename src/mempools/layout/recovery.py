@@ -15,6 +15,9 @@ Order (each step leaves the next ones possible):
      then the owner maps: every byte of the dead slot is cleared; full bits are forgotten.
   4. the page map, last: a page may only be released when no pool names it.
   5. directory lock released.
+
+Crash windows. [D:recovery.locked] the directory lock is held in the dead slot's name: the next sweep finds it so.
+[D:recovery.mended] a kind's structures are mended, its blocks not yet released: mending again changes nothing.
 """
 
 import cython

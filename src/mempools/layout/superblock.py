@@ -1,7 +1,7 @@
 """L2: the superblock: what an arena says of itself, written once and believed only after validation.
 
-`inspect` reads it into private memory (a file that is too short is an error there, never a SIGBUS) and compares every word
-with what this build would have written. Nothing is taken from an arena that another layout or machine has made.
+`inspect` reads it into private memory (a file that is too short is an error there, never a SIGBUS) and compares every
+word with what this build would have written. Nothing is taken from an arena that another layout or machine has made.
 """
 
 import os
@@ -18,6 +18,7 @@ from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.mempools.layout.pages import pages_header_nbytes
 from cython.cimports.mempools.layout.structs import ARENA_PERSIST, LAYOUT_VERSION, PAGE_BYTES, Superblock
+from cython.cimports.mempools.layout.superblock import POOLS_OFFSET, SLOTS_OFFSET
 from cython.cimports.mempools.machine.atomics import store_release, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 
@@ -143,7 +144,7 @@ def inspect(fd: cython.int) -> Header:
 
     Takes no lock and maps nothing. Thread-safe.
     """
-    sb: Superblock
+    sb = cython.declare(Superblock)
     memset(cython.address(sb), 0, cython.sizeof(Superblock))
     head: bytes = os.pread(fd, HEADER_NBYTES, 0)
     file_nbytes: uint64_t = os.fstat(fd).st_size

@@ -1,8 +1,9 @@
 """L0: byte-range locks that belong to an open file description, unnamed files, and their pages reserved.
 
-A lock of an open file description (OFD) is dropped by the kernel when the last descriptor of that description is closed:
-at the latest when its process dies. Two descriptions exclude each other even within one process. `fork` and `dup` share a
-description, `reopen` makes a new one. Locks may lie beyond the end of the file, and do here: they guard nothing of it.
+A lock of an open file description (OFD) is dropped by the kernel when the last descriptor of that description is
+closed: at the latest when its process dies. Two descriptions exclude each other even within one process. `fork` and
+`dup` share a description, `reopen` makes a new one. Locks may lie beyond the end of the file, and do here: they guard
+nothing of it.
 """
 
 import errno

@@ -1,7 +1,7 @@
 """L0: how much memory may still be taken: file system, machine, control groups.
 
-Asked before pages are reserved: pages of tmpfs and memfd are charged to the control group of whoever touches them first, and
-a reservation past its limit is answered by the kernel's out-of-memory killer, not by an error.
+Asked before pages are reserved: pages of tmpfs and memfd are charged to the control group of whoever touches them
+first, and a reservation past its limit is answered by the kernel's out-of-memory killer, not by an error.
 """
 
 import os

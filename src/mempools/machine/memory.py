@@ -1,7 +1,7 @@
 """L0: mappings of a descriptor or of anonymous memory, prefaulting, a page that fork wipes, naming an unnamed file.
 
-Addresses are ints. Nothing here checks them: the one caller is layout/mapping.py, which owns what it maps. Calls that can
-take long release the GIL; an error of the system is an OSError.
+Addresses are ints. Nothing here checks them: the one caller is layout/mapping.py, which owns what it maps. Calls that
+can take long release the GIL; an error of the system is an OSError.
 """
 
 import os
@@ -13,8 +13,30 @@ if not cython.compiled:
     raise ImportError("mempools.machine.memory is compiled code: run `make build` in a checkout, or install the wheel")
 
 from cython.cimports.cpython.exc import PyErr_CheckSignals
-from cython.cimports.libc.errno import EINTR, errno
+from cython.cimports.libc.errno import EINTR, EINVAL, errno
 from cython.cimports.libc.stdint import uint64_t, uintptr_t
+from cython.cimports.mempools.machine.memory import (
+    AT_FDCWD,
+    AT_SYMLINK_FOLLOW,
+    MADV_HUGEPAGE,
+    MADV_POPULATE_WRITE,
+    MADV_WIPEONFORK,
+    MAP_ANONYMOUS,
+    MAP_FIXED,
+    MAP_NORESERVE,
+    MAP_PRIVATE,
+    MAP_SHARED,
+    PROT_NONE,
+    PROT_READ,
+    PROT_WRITE,
+    c_close,
+    fstatfs,
+    linkat,
+    madvise,
+    mmap,
+    munmap,
+    statfs_t,
+)
 
 Progress = Callable[[int, int], object]  # called with the bytes done and the bytes in all
 
@@ -134,7 +156,8 @@ def populate(address: uintptr_t, nbytes: uint64_t, progress=None) -> None:
         if err == EINTR:
             continue
         if err:
-            raise _error(err, f"prefaulting {nbytes} bytes, after {done}")
+            old = " (Linux 5.14 or later is needed)" if err == EINVAL else ""
+            raise _error(err, f"prefaulting {nbytes} bytes, after {done}{old}")
         done += step
         if progress is not None:
             progress(done, nbytes)
@@ -156,7 +179,7 @@ def link_descriptor(fd: cython.int, path) -> None:
 
 def in_memory(fd: cython.int) -> bool:
     """Whether the file lives in memory (tmpfs, memfd, ramfs, hugetlbfs) and not on a disk. Thread-safe."""
-    out: statfs_t
+    out = cython.declare(statfs_t)
     if fstatfs(fd, cython.address(out)) != 0:
         raise _error(errno, "fstatfs")
     return (out.f_type & 0xFFFFFFFF) in (_TMPFS_MAGIC, _RAMFS_MAGIC, _HUGETLBFS_MAGIC)

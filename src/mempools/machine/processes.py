@@ -15,22 +15,27 @@ def _stat(pid: int) -> list[str]:
         return file.read().rpartition(")")[2].split()  # from field 3 on: the name before may hold anything
 
 
-def identity() -> tuple[int, int, int]:
-    """(pid, start time in clock ticks after boot, name space) of this process.
+def space() -> int:
+    """Where this process's numbers hold, as one word; 0 if it cannot be known.
 
-    Process numbers mean the same to processes of one pid name space, start times to those of one time name space: the
-    third word is both inode numbers, 0 when they cannot be known.
+    Process numbers mean the same to processes of one pid name space, start times to those of one time name space: it
+    is both inode numbers.
     """
-    pid_space, time_space = _namespace("pid"), _namespace("time")
+    pid_space = _namespace("pid")
+    return _namespace("time") << 32 | pid_space if pid_space else 0
+
+
+def identity() -> tuple[int, int, int]:
+    """(pid, start time in clock ticks after boot, space) of this process."""
     try:
-        return os.getpid(), int(_stat(os.getpid())[19]), time_space << 32 | pid_space
+        return os.getpid(), int(_stat(os.getpid())[19]), space()
     except OSError:
         return os.getpid(), 0, 0
 
 
-def gone(pid: int, start_time: int, space: int) -> bool:
+def gone(pid: int, start_time: int, its_space: int) -> bool:
     """Whether that process has ended for certain; False also when it cannot be told from here."""
-    if not 0 < pid < 1 << 31 or space == 0 or space != identity()[2]:
+    if not 0 < pid < 1 << 31 or its_space == 0 or its_space != space():
         return False
     try:
         os.kill(pid, 0)

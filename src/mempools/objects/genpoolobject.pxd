@@ -1,7 +1,9 @@
+cimport cython
 from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 from mempools.layout.refs cimport Hint
 from mempools.objects.poolobject cimport PoolObject
 
+@cython.final
 cdef class GenPool(PoolObject):
     cdef Hint hint
     cdef object user_algorithm     # (callable, data): one reference, so that both change together. Of the first handle.
@@ -9,7 +11,7 @@ cdef class GenPool(PoolObject):
     cdef object __weakref__
 
     cdef GenPool root(self)
-    cdef publish_foreign(self, uint64_t base, uint64_t nbytes, uint64_t device, bint has_device, uint64_t cookie)
+    cdef bint has_user_algorithm(self) noexcept
     cdef uint64_t claim_block(self, uint64_t nbytes, object algo, object data) except? 0xFFFFFFFFFFFFFFFF
     cdef uint64_t user_claim(self, uint64_t nbytes, object fn, object data) except? 0xFFFFFFFFFFFFFFFF
     cdef uintptr_t memory_at(self, uint64_t address, uint64_t nbytes) except 0

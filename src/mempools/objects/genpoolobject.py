@@ -15,29 +15,21 @@ from cython.cimports.cpython.buffer import (
 from cython.cimports.libc.stdint import uint32_t, uint64_t, uintptr_t
 from cython.cimports.libc.stdlib import free, malloc
 from cython.cimports.mempools.layout.chunks import pool_update
-from cython.cimports.mempools.layout.directory import directory_lock, directory_unlock
-from cython.cimports.mempools.layout.growth import foreign_add, pool_grow, runs_transfer
+from cython.cimports.mempools.layout.directory import directory_add_foreign
+from cython.cimports.mempools.layout.growth import ForeignChunk, pool_grow
 from cython.cimports.mempools.layout.mapping import Mapping
-from cython.cimports.mempools.layout.refs import ChunkRef
-from cython.cimports.mempools.layout.structs import KIND_GENPOOL, NR_SLOTS
+from cython.cimports.mempools.layout.structs import KIND_GENPOOL
 from cython.cimports.mempools.machine.atomics import fill, this_module_step, write_once
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.block import Block, empty_block, fill_block
 from cython.cimports.mempools.objects.poolobject import PoolObject
-from cython.cimports.mempools.parts.ownermap import count_owner
-from cython.cimports.mempools.parts.owners import OWNER_SHARED, OWNER_STRUCT
-from cython.cimports.mempools.parts.search import NOWHERE, find_run, largest_run
-from cython.cimports.mempools.parts.status import BUSY, EXHAUSTED, INVALID, NOT_A_BLOCK, OK
+from cython.cimports.mempools.objects.words import words_of
+from cython.cimports.mempools.parts.search import NOWHERE, find_run
+from cython.cimports.mempools.parts.status import BUSY, EXHAUSTED, INVALID, MISMATCH, OK
 from cython.cimports.mempools.pools.genpool import (
-    BEST_FIT,
-    FIRST_FIT,
-    FIXED,
-    NEAR_FIT,
-    ORDER_ALIGN,
     genpool_alloc,
     genpool_alloc_algo,
     genpool_alloc_bulk,
-    genpool_chunk,
     genpool_claim,
     genpool_free,
     genpool_free_bulk,
@@ -47,70 +39,14 @@ from cython.cimports.mempools.pools.shares import share_recall
 
 from mempools.errors import Exhausted, PoolError
 from mempools.layout.mapping import create_private
-from mempools.objects.infos import ChunkInfo, GenPoolStats
+from mempools.objects.algorithms import ChunkView, code_and_data, granule_shift
 
 register_module(cython.address(this_module_step))
-
-ALGORITHMS = {
-    "near_fit": NEAR_FIT,
-    "first_fit": FIRST_FIT,
-    "best_fit": BEST_FIT,
-    "first_fit_align": FIRST_FIT,
-    "first_fit_order_align": ORDER_ALIGN,
-    "fixed": FIXED,
-}
 
 _handles = cython.declare(uint64_t, 0)
 
 
-def granule_shift(granule: int) -> int:
-    """log2 of a granule. ValueError unless it is a power of two from 1 to 2**40."""
-    if not isinstance(granule, int) or granule < 1 or granule & (granule - 1) or granule > 1 << 40:
-        raise ValueError(f"granule {granule!r}: a power of two from 1 to 2**40 (bytes) is needed")
-    return granule.bit_length() - 1
-
-
-@cython.cfunc
-@cython.exceptval(0xFFFFFFFFFFFFFFFF)
-def algorithm_data(algo: object, data: object) -> uint64_t:
-    """The number that an algorithm's data is, checked."""
-    if algo in ("first_fit", "best_fit", "first_fit_align"):
-        if data is None and algo != "first_fit_align":
-            return 0
-        if not isinstance(data, int) or data < 1 or data & (data - 1) or data >> 62:
-            raise ValueError(f"{algo}: an alignment is a power of two (bytes), not {data!r}")
-        return data
-    if algo == "fixed":
-        if not isinstance(data, int) or data < 0 or data >> 64 or data == 0xFFFFFFFFFFFFFFFF:
-            raise ValueError(f"fixed: data is the address, an int from 0 to 2**64 - 2, not {data!r}")
-        return data
-    if algo == "first_fit_order_align":
-        if data not in (None, "chunk", "address"):
-            raise ValueError(f"first_fit_order_align: data is 'chunk' (default) or 'address', not {data!r}")
-        return data == "address"
-    if data is not None:
-        raise ValueError(f"near_fit takes no data, not {data!r}")
-    return 0
-
-
-class ChunkView:
-    """What a user's algorithm sees of one chunk: a snapshot that may change under it; the claim that follows decides."""
-
-    def __init__(self, pool: GenPool, index: int, info: ChunkInfo, granule: int) -> None:
-        self._pool = pool
-        self._index = index
-        self.address = info.address
-        self.granule = granule
-        self.nr = info.nbytes // granule
-
-    def __len__(self) -> int:
-        return self.nr
-
-    def find(self, nr: int, start: int = 0) -> int | None:
-        """The first granule at or after `start` where nr free ones begin, or None."""
-        return self._pool._find_in(self._index, nr, start)
-
-
+@cython.final
 @cython.cclass
 class GenPool(PoolObject):
     """Lock-free blocks of any size (the kernel's gen_pool, lib/genalloc.c; see `docs/design/genpool.md`).
@@ -167,6 +103,14 @@ class GenPool(PoolObject):
     def root(self) -> GenPool:
         return self if self.parent is None else self.parent
 
+    @cython.cfunc
+    @cython.inline
+    @cython.exceptval(check=False)
+    def has_user_algorithm(self) -> cython.bint:
+        if self.parent is None:
+            return self.user_algorithm is not None
+        return cython.cast(GenPool, self.parent).user_algorithm is not None
+
     # ---- claiming
 
     @cython.cfunc
@@ -174,7 +118,8 @@ class GenPool(PoolObject):
     def claim_block(self, nbytes: uint64_t, algo: object, data: object) -> uint64_t:
         """The address of a new block, by the call's algorithm or the pool's."""
         address: uint64_t = 0
-        number: uint64_t
+        number: uint64_t = 0
+        code: uint32_t = 0
         status: cython.int
         self.check_open()
         if algo is None:
@@ -185,16 +130,14 @@ class GenPool(PoolObject):
                 raise ValueError("data is for an algorithm: name one")
         elif callable(algo):
             return self.user_claim(nbytes, algo, data)
-        elif algo not in ALGORITHMS:
-            raise ValueError(f"algorithm {algo!r}: one of {', '.join(ALGORITHMS)}, or a callable")
         else:
-            number = algorithm_data(algo, data)
+            code, number = code_and_data(algo, data)
         while True:
             if algo is None:
                 status = genpool_alloc(self.ref, cython.address(self.hint), nbytes, cython.address(address))
             else:
                 status = genpool_alloc_algo(
-                    self.ref, cython.address(self.hint), nbytes, ALGORITHMS[algo], number, cython.address(address)
+                    self.ref, cython.address(self.hint), nbytes, code, number, cython.address(address)
                 )
             if status == OK:
                 return address
@@ -267,7 +210,7 @@ class GenPool(PoolObject):
             and align is None
             and data is None
             and not self.mapping.closed
-            and self.root().user_algorithm is None
+            and not self.has_user_algorithm()
             and genpool_alloc(self.ref, cython.address(self.hint), nbytes, cython.address(address)) == OK
         ):
             fill_block(block, address)
@@ -279,7 +222,7 @@ class GenPool(PoolObject):
                 data = align
             fill_block(block, self.claim_block(nbytes, algo, data))
         if zero:
-            fill(cython.cast(cython.p_void, self.memory_at(block.address, nbytes)), 0, nbytes, b"genpool.zero")
+            fill(cython.cast(cython.p_void, self.memory_at(block.address, nbytes)), 0, nbytes, b"genpoolobject.zero")
         return block
 
     def alloc_offset(self, nbytes: uint64_t, /) -> int:
@@ -288,7 +231,7 @@ class GenPool(PoolObject):
         address: uint64_t = 0
         if (
             not self.mapping.closed
-            and self.root().user_algorithm is None
+            and not self.has_user_algorithm()
             and genpool_alloc(self.ref, cython.address(self.hint), nbytes, cython.address(address)) == OK
         ):
             return address
@@ -319,7 +262,6 @@ class GenPool(PoolObject):
         status: cython.int
         view: Py_buffer
         addresses: cython.pointer(uint64_t)
-        i: uint64_t
         self.check_open()
         self.mapping.ensure_slot()
         if out is None:
@@ -419,62 +361,33 @@ class GenPool(PoolObject):
             raise ValueError(
                 f"{nbytes} bytes at {base:#x}: a chunk is a multiple of the granule ({granule} bytes) and ends below 2**64"
             )
-        device_base: uint64_t = 0 if device is None else device
-        cookie: uint64_t = owner
-        self.publish_foreign(base, nbytes, device_base, device is not None, cookie)
+        chunk: ForeignChunk = [
+            base,
+            nbytes >> self.ref.shift,
+            0 if device is None else device,
+            device is not None,
+            owner,
+        ]
+        status: cython.int
+        self.check_open()
+        self.mapping.ensure_slot()
+        while True:
+            with cython.nogil:
+                status = directory_add_foreign(self.ref, cython.address(chunk))
+            if status == OK:
+                break
+            if status == MISMATCH:
+                raise ValueError(f"{nbytes} bytes at {base:#x} overlap a chunk of the pool: nothing was added")
+            if not self.may_retry(status):
+                raise Exhausted(
+                    f"pool {self.name!r}: no room for the map of {nbytes >> self.ref.shift} granules in its arena of "
+                    f"{self.mapping.ref.nbytes} bytes: choose a larger granule, or more metadata_size"
+                )
         if holder is not None:
             root: GenPool = self.root()
             if root.buffers is None:
                 root.buffers = []
             root.buffers.append((base, base + (nbytes - 1), holder))
-
-    @cython.cfunc
-    def publish_foreign(
-        self, base: uint64_t, nbytes: uint64_t, device: uint64_t, has_device: cython.bint, cookie: uint64_t
-    ):
-        slot: uint32_t
-        offset: uint64_t = 0
-        i: uint64_t
-        status: cython.int
-        last: uint64_t
-        self.check_open()
-        self.mapping.ensure_slot()
-        slot = cython.cast(uint32_t, self.mapping.ref.slot[0])
-        while True:
-            with cython.nogil:
-                status = directory_lock(cython.address(self.mapping.ref), slot)
-            if status == OK:
-                break
-            self.may_retry(status)
-        try:
-            pool_update(self.ref)
-            for i in range(self.ref.nr_chunks):
-                last = self.ref.chunks[i].base + ((self.ref.chunks[i].nr << self.ref.shift) - 1)
-                if base <= last and base + (nbytes - 1) >= self.ref.chunks[i].base:
-                    raise ValueError(
-                        f"{nbytes} bytes at {base:#x} overlap the chunk at {self.ref.chunks[i].base:#x}: nothing was added"
-                    )
-            status = foreign_add(
-                cython.address(self.mapping.ref),
-                self.ref.entry,
-                base,
-                nbytes >> self.ref.shift,
-                device,
-                has_device,
-                cookie,
-                slot,
-                cython.address(offset),
-            )
-            if status == OK:
-                runs_transfer(cython.address(self.mapping.ref), self.ref.entry, slot, OWNER_STRUCT)
-                pool_update(self.ref)
-        finally:
-            directory_unlock(cython.address(self.mapping.ref), slot)
-        if status != OK:
-            raise Exhausted(
-                f"pool {self.name!r}: no room for the map of {nbytes >> self.ref.shift} granules in its arena of "
-                f"{self.mapping.ref.nbytes} bytes: choose a larger granule, or more metadata_size"
-            )
 
     def grow(self, nbytes: uint64_t) -> None:
         """Take room for at least `nbytes` more bytes from the arena now, instead of when an allocation needs it.
@@ -501,86 +414,21 @@ class GenPool(PoolObject):
 
         A named one is the pool's, for all processes, and changes together with its data; a callable is this process's.
         None: back to "near_fit". Thread-safe, process-safe, lock-free."""
+        code: uint64_t
         number: uint64_t
         root: GenPool = self.root()
         self.check_open()
         if callable(algo):
             root.user_algorithm = (algo, data)
             return
-        algo = "near_fit" if algo is None else algo
-        if algo not in ALGORITHMS:
-            raise ValueError(f"algorithm {algo!r}: one of {', '.join(ALGORITHMS)}, or a callable")
-        number = algorithm_data(algo, data)
+        code, number = code_and_data("near_fit" if algo is None else algo, data)
         if number >> 56:
             raise ValueError(
                 f"{algo}: data {data!r} is too large for a pool-wide algorithm (2**56): name it at the call"
             )
-        code: uint64_t = ALGORITHMS[algo]
         # Relaxed: one word, nothing else depends on it.
-        write_once(cython.address(self.ref.entry.algo), code << 56 | number, b"genpool.set_algo")
+        write_once(cython.address(self.ref.entry.algo), code << 56 | number, b"genpoolobject.set_algo")
         root.user_algorithm = None
-
-    @property
-    def granule(self) -> int:
-        """Bytes of a granule."""
-        return 1 << self.ref.shift
-
-    @property
-    def size(self) -> int:
-        """Bytes that the pool manages (gen_pool_size in lib/genalloc.c)."""
-        i: uint64_t
-        nr: uint64_t = 0
-        pool_update(self.ref)
-        for i in range(self.ref.nr_chunks):
-            nr += self.ref.chunks[i].nr
-        return nr << self.ref.shift
-
-    @property
-    def avail(self) -> int:
-        """Bytes that are free (gen_pool_avail in lib/genalloc.c): read off the owner map, exact while nobody changes it.
-        Costs a walk of the map, a byte a granule."""
-        return sum(chunk.avail for chunk in self.chunks())
-
-    def chunks(self) -> list[ChunkInfo]:
-        """The pool's chunks, newest first (gen_pool_for_each_chunk in lib/genalloc.c)."""
-        i: uint64_t
-        chunk: cython.pointer(ChunkRef)
-        found = []
-        self.check_open()
-        pool_update(self.ref)
-        for i in range(self.ref.nr_chunks, 0, -1):
-            chunk = cython.address(self.ref.chunks[i - 1])
-            found.append(
-                ChunkInfo(
-                    chunk.base,
-                    chunk.nr << self.ref.shift,
-                    count_owner(chunk.map, chunk.summary, chunk.nr_words, 0) << self.ref.shift,
-                    chunk.device if chunk.has_device else None,
-                    chunk.cookie,
-                )
-            )
-        return found
-
-    def has_addr(self, address: uint64_t, nbytes: uint64_t = 1) -> bool:
-        """Does [address, address + nbytes) lie in one chunk (gen_pool_has_addr in lib/genalloc.c)?"""
-        return nbytes > 0 and genpool_chunk(self.ref, address, nbytes) != cython.NULL
-
-    def device_address(self, address: uint64_t) -> int:
-        """The second address of a byte (gen_pool_virt_to_phys in lib/genalloc.c). NotOwned outside the pool, LookupError if the
-        chunk was added without one."""
-        chunk: cython.pointer(ChunkRef) = genpool_chunk(self.ref, address, 1)
-        if chunk == cython.NULL:
-            self.fail(NOT_A_BLOCK, address, 1)
-        if not chunk.has_device:
-            raise LookupError(f"the chunk at {chunk.base:#x} was added without a device address")
-        return chunk.device + (address - chunk.base)
-
-    def owner_of(self, address: uint64_t) -> int:
-        """The number given when the chunk of `address` was added. NotOwned outside the pool."""
-        chunk: cython.pointer(ChunkRef) = genpool_chunk(self.ref, address, 1)
-        if chunk == cython.NULL:
-            self.fail(NOT_A_BLOCK, address, 1)
-        return chunk.cookie
 
     def recall(self) -> int:
         """Drop this process's pickles that nobody has loaded; how many there were. Loading one later gives StaleHandle.
@@ -588,53 +436,9 @@ class GenPool(PoolObject):
         self.check_open()
         return share_recall(self.ref)
 
-    def stats(self) -> GenPoolStats:
-        """Sizes, the largest block that could be had, and who holds how much: walks the owner map. Thread-safe,
-        process-safe, lock-free; a moment's picture."""
-        i: uint64_t
-        owner: uint32_t
-        nr: uint64_t
-        largest: uint64_t = 0
-        holders = {}
-        chunks = self.chunks()
-        for i in range(self.ref.nr_chunks):
-            nr = largest_run(self.ref.chunks[i].map, self.ref.chunks[i].summary, self.ref.chunks[i].nr)
-            largest = nr if nr > largest else largest
-            for owner in range(1, NR_SLOTS + 7):
-                if NR_SLOTS < owner < OWNER_STRUCT or (
-                    owner <= NR_SLOTS and self.mapping.ref.slots[owner].state & 0xFF == 0
-                ):
-                    continue
-                nr = count_owner(self.ref.chunks[i].map, self.ref.chunks[i].summary, self.ref.chunks[i].nr_words, owner)
-                if nr:
-                    key = (
-                        "structures"
-                        if owner == OWNER_STRUCT
-                        else "shared"
-                        if owner == OWNER_SHARED
-                        else int(self.mapping.ref.slots[owner].pid)
-                    )
-                    holders[key] = holders.get(key, 0) + (nr << self.ref.shift)
-        size = sum(chunk.nbytes for chunk in chunks)
-        avail = sum(chunk.avail for chunk in chunks)
-        return GenPoolStats(size, avail, largest << self.ref.shift, 1 << self.ref.shift, len(chunks), holders)
-
     def __repr__(self) -> str:
         kind = "foreign memory" if self.ref.foreign else "arena"
         return f"<mempools.GenPool {self.name!r}, granule {1 << self.ref.shift}, {kind}>"
-
-
-@cython.cfunc
-def words_of(buffer: object, nr: uint64_t, view: cython.pointer(Py_buffer), writable: cython.bint) -> cython.pointer(
-    uint64_t
-):
-    """The 8-byte words of a buffer, which stays exported until the view is released."""
-    PyObject_GetBuffer(buffer, view, PyBUF_CONTIG if writable else 0)
-    if cython.cast(uint64_t, view.len) < nr * 8 or cython.cast(uintptr_t, view.buf) & 7 or view.itemsize not in (1, 8):
-        found = f"{view.len} bytes of items of {view.itemsize}"
-        PyBuffer_Release(view)
-        raise ValueError(f"a buffer of {nr} 8-byte integers is needed, not {found}")
-    return cython.cast(cython.pointer(uint64_t), view.buf)
 
 
 def open_genpool(

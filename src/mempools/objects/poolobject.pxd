@@ -16,3 +16,4 @@ cdef class PoolObject:
 
     cdef str describe(self, uint64_t address)
     cdef int fail(self, int status, uint64_t address, uint64_t nbytes) except -1
+    cdef dict holders_of(self, PoolRef *ref)

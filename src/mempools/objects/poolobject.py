@@ -11,13 +11,14 @@ from cython.cimports.cpython.exc import PyErr_CheckSignals
 from cython.cimports.libc.stdint import uint8_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memcpy
-from cython.cimports.mempools.layout.chunks import pool_load
+from cython.cimports.mempools.layout.chunks import pool_load, pool_update
 from cython.cimports.mempools.layout.directory import PoolConfig, directory_drop, directory_open
 from cython.cimports.mempools.layout.mapping import Mapping
 from cython.cimports.mempools.layout.refs import ChunkRef, PoolRef
-from cython.cimports.mempools.layout.structs import NAME_BYTES, NR_SLOTS
+from cython.cimports.mempools.layout.structs import NAME_BYTES, NR_SLOTS, STATE_LIVE
 from cython.cimports.mempools.parts.ownermap import block_length, block_start, count_owner, owner_at
 from cython.cimports.mempools.parts.owners import OWNER_MASK, OWNER_META, OWNER_SHARED, OWNER_STRUCT
+from cython.cimports.mempools.parts.search import largest_run
 from cython.cimports.mempools.parts.status import (
     BUSY,
     DOUBLE_FREE,
@@ -39,6 +40,7 @@ from cython.cimports.mempools.parts.status import (
 from cython.cimports.mempools.pools.genpool import genpool_chunk
 
 from mempools.errors import Busy, Corrupt, Exhausted, LayoutMismatch, NotOwned, PoolError, StaleHandle
+from mempools.objects.infos import ChunkInfo, GenPoolStats
 
 KIND_NAMES = {1: "pages", 2: "genpool", 3: "store"}
 
@@ -203,6 +205,111 @@ class PoolObject:
         if status == BUSY:
             raise Busy(f"{where} is in use")
         raise Corrupt(f"{where}: status {status} at {address:#x}")
+
+    @cython.cfunc
+    def holders_of(self, ref: cython.pointer(PoolRef)) -> dict:
+        """Bytes by process id, with "shared" and "structures" for what no single process owns."""
+        found: dict = {}
+        owner: uint32_t
+        i: uint64_t
+        nr: uint64_t
+        for owner in range(1, OWNER_META):
+            if owner <= NR_SLOTS:
+                if self.mapping.ref.slots[owner].state & 0xFF != STATE_LIVE:
+                    continue
+                key: object = self.mapping.ref.slots[owner].pid
+            elif owner == OWNER_STRUCT:
+                key = "structures"
+            elif owner == OWNER_SHARED:
+                key = "shared"
+            else:
+                continue
+            nr = 0
+            for i in range(ref.nr_chunks):
+                nr += count_owner(ref.chunks[i].map, ref.chunks[i].summary, ref.chunks[i].nr_words, owner)
+            if nr:
+                found[key] = found.get(key, 0) + (nr << ref.shift)
+        return found
+
+    # ---- what there is
+
+    @property
+    def granule(self) -> int:
+        """Bytes of a granule."""
+        return 1 << self.ref.shift
+
+    @property
+    def size(self) -> int:
+        """Bytes that the pool manages (gen_pool_size in lib/genalloc.c)."""
+        i: uint64_t
+        nr: uint64_t = 0
+        pool_update(self.ref)
+        for i in range(self.ref.nr_chunks):
+            nr += self.ref.chunks[i].nr
+        return nr << self.ref.shift
+
+    @property
+    def avail(self) -> int:
+        """Bytes that are free (gen_pool_avail in lib/genalloc.c): read off the owner map, exact while nobody changes it.
+        Costs a walk of the map, a byte a granule."""
+        return sum(chunk.avail for chunk in self.chunks())
+
+    def chunks(self) -> list[ChunkInfo]:
+        """The pool's chunks, newest first (gen_pool_for_each_chunk in lib/genalloc.c)."""
+        i: uint64_t
+        chunk: cython.pointer(ChunkRef)
+        found = []
+        self.check_open()
+        pool_update(self.ref)
+        for i in range(self.ref.nr_chunks, 0, -1):
+            chunk = cython.address(self.ref.chunks[i - 1])
+            found.append(
+                ChunkInfo(
+                    chunk.base,
+                    chunk.nr << self.ref.shift,
+                    count_owner(chunk.map, chunk.summary, chunk.nr_words, 0) << self.ref.shift,
+                    chunk.device if chunk.has_device else None,
+                    chunk.cookie,
+                )
+            )
+        return found
+
+    def has_addr(self, address: uint64_t, nbytes: uint64_t = 1) -> bool:
+        """Does [address, address + nbytes) lie in one chunk (gen_pool_has_addr in lib/genalloc.c)?"""
+        return nbytes > 0 and genpool_chunk(self.ref, address, nbytes) != cython.NULL
+
+    def device_address(self, address: uint64_t) -> int:
+        """The second address of a byte (gen_pool_virt_to_phys in lib/genalloc.c). NotOwned outside the pool, LookupError if the
+        chunk was added without one."""
+        chunk: cython.pointer(ChunkRef) = genpool_chunk(self.ref, address, 1)
+        if chunk == cython.NULL:
+            self.fail(NOT_A_BLOCK, address, 1)
+        if not chunk.has_device:
+            raise LookupError(f"the chunk at {chunk.base:#x} was added without a device address")
+        return chunk.device + (address - chunk.base)
+
+    def owner_of(self, address: uint64_t) -> int:
+        """The number given when the chunk of `address` was added. NotOwned outside the pool."""
+        chunk: cython.pointer(ChunkRef) = genpool_chunk(self.ref, address, 1)
+        if chunk == cython.NULL:
+            self.fail(NOT_A_BLOCK, address, 1)
+        return chunk.cookie
+
+    def stats(self) -> GenPoolStats:
+        """Sizes, the largest block that could be had, and who holds how much: walks the owner map. Thread-safe,
+        process-safe, lock-free; a moment's picture."""
+        i: uint64_t
+        nr: uint64_t
+        largest: uint64_t = 0
+        chunks = self.chunks()
+        for i in range(self.ref.nr_chunks):
+            nr = largest_run(self.ref.chunks[i].map, self.ref.chunks[i].summary, self.ref.chunks[i].nr)
+            largest = nr if nr > largest else largest
+        size = sum(chunk.nbytes for chunk in chunks)
+        avail = sum(chunk.avail for chunk in chunks)
+        return GenPoolStats(
+            size, avail, largest << self.ref.shift, 1 << self.ref.shift, len(chunks), self.holders_of(self.ref)
+        )
 
     def destroy(self, force: cython.bint = False) -> None:
         """Destroys the pool and gives its pages back to the arena (gen_pool_destroy in lib/genalloc.c).

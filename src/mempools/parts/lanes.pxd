@@ -38,3 +38,14 @@ cdef inline uint64_t spread_zero(uint64_t word) noexcept nogil:
     # 0xFF in each lane that is zero
     cdef uint64_t taken = ((word & every_lane(0x7F)) + every_lane(0x7F)) | word
     return ((~taken & every_lane(0x80)) >> 7) * 0xFF
+
+cdef inline uint64_t runs_of(uint64_t lanes, uint64_t nr) noexcept nogil:
+    # of a bit per lane: the lanes where nr set ones begin (1 <= nr <= 8)
+    while nr > 1:
+        lanes &= lanes >> 1
+        nr -= 1
+    return lanes
+
+cdef inline uint64_t block_lanes(uint64_t lane, uint64_t nr, uint64_t owner, uint64_t start) noexcept nogil:
+    # the bytes of lanes lane .. lane + nr - 1 of a block; start: START if the block begins there, 0 if before
+    return (every_lane(owner) & lane_mask(lane, nr)) | start << (8 * lane)

@@ -20,9 +20,11 @@ it, START included. So whatever a death leaves is a block, only shorter, and a g
 before it. Nothing is stored outside the map's words except the summary, which is a hint.
 
 Crash windows. [D:ownermap.claim] between two words of a claim, [D:ownermap.release] between two words of a release,
-[D:ownermap.note_full] between setting a full bit and looking again, [D:ownermap.freed] between freeing a lane and
-clearing the word's full bit. The first two leave a prefix with the dead owner's byte: `sweep` clears it. The others can
-leave a full bit on a word that is not full: `forget_full`, which recovery calls, clears them all.
+[D:ownermap.transfer] and [D:ownermap.sweep] between two of theirs; [D:ownermap.note_full] between setting a full bit and
+looking again, [D:ownermap.freed] between freeing a lane and clearing the word's full bit. The first two leave a prefix
+with the dead owner's byte: `sweep` clears it. A transfer is resumed by whoever mends the structure that it served, a
+sweep is run again. The last two can leave a full bit on a word that is not full: `forget_full`, which recovery calls,
+clears them all.
 """
 
 import cython
@@ -45,6 +47,7 @@ from cython.cimports.mempools.machine.atomics import (
 )
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.lanes import (
+    block_lanes,
     every_lane,
     free_lanes,
     get_lane,
@@ -65,18 +68,6 @@ from cython.cimports.mempools.parts.status import (
 )
 
 register_module(cython.address(this_module_step))
-
-
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
-def block_word(lane: uint64_t, nr: uint64_t, owner: uint64_t, first: cython.bint) -> uint64_t:
-    """The bytes that lanes lane .. lane + nr - 1 of a block hold; `first`: the block starts at `lane`."""
-    value: uint64_t = every_lane(owner) & lane_mask(lane, nr)
-    if first:
-        value |= cython.cast(uint64_t, START) << (8 * lane)
-    return value
 
 
 @cython.cfunc
@@ -132,7 +123,14 @@ def claim(map: cython.pointer(uint64_t), first: uint64_t, nr: uint64_t, owner: u
     here: uint64_t
     while True:
         here = left if left < 8 - lane else 8 - lane
-        if claim_lanes(cython.address(map[w]), lane_mask(lane, here), block_word(lane, here, owner, left == nr)) != OK:
+        if (
+            claim_lanes(
+                cython.address(map[w]),
+                lane_mask(lane, here),
+                block_lanes(lane, here, owner, START if left == nr else 0),
+            )
+            != OK
+        ):
             unclaim(map, first, w, owner)
             return BUSY
         left -= here
@@ -170,7 +168,7 @@ def inspect(
     while w * 8 < end:
         here = (end - w * 8 if end - w * 8 < 8 else 8) - lane
         word = read_once(cython.address(map[w]), b"ownermap.inspect") & lane_mask(lane, here)
-        if word != block_word(lane, here, owner, w == first >> 3):
+        if word != block_lanes(lane, here, owner, START if w == first >> 3 else 0):
             return WRONG_SIZE
         lane = 0
         w += 1
@@ -223,17 +221,28 @@ def release(
 ) -> cython.int:
     """Releases one whole block of `owner`: OK, or what is wrong with nothing changed. Two callers that release the same
     block race for its last word; the loser gets DOUBLE_FREE."""
-    status: cython.int = inspect(map, nr_words, first, nr, owner)
-    w: uint64_t = (first + nr - 1) >> 3
-    lane: uint64_t
+    status: cython.int
+    w: uint64_t = first >> 3
+    lane: uint64_t = first & 7
     end: uint64_t = first + nr
     here: uint64_t
+    word: uint64_t
+    if lane + nr < 8:
+        # Most blocks lie inside one word, with the lane after them in it too: one look tells all. Relaxed: the swap confirms.
+        word = read_once(cython.address(map[w]), b"ownermap.release")
+        here = get_lane(word, lane + nr)
+        if word & lane_mask(lane, nr) == block_lanes(lane, nr, owner, START) and (here == 0 or here & START):
+            return release_lanes(map, summary, w, lane_mask(lane, nr), block_lanes(lane, nr, owner, START))
+    w = (end - 1) >> 3
+    status = inspect(map, nr_words, first, nr, owner)
     if status != OK:
         return status
     while True:
         lane = first & 7 if w == first >> 3 else 0
         here = (end - w * 8 if end - w * 8 < 8 else 8) - lane
-        status = release_lanes(map, summary, w, lane_mask(lane, here), block_word(lane, here, owner, w == first >> 3))
+        status = release_lanes(
+            map, summary, w, lane_mask(lane, here), block_lanes(lane, here, owner, START if w == first >> 3 else 0)
+        )
         if status != OK or w == first >> 3:
             return status
         window(b"D:ownermap.release")
@@ -329,7 +338,7 @@ def claim_singles(map: cython.pointer(uint64_t), word: uint64_t, nr: uint64_t, o
             lanes &= lanes - 1
         if lanes == 0:
             return 0
-        # [A:ownermap.claim_singles] acquire; pairs with [R:ownermap.release] and [R:ownermap.release_singles]: as for claim.
+        # [A:ownermap.claim_singles] acquire; pairs with [R:ownermap.release]: as for claim.
         seen = cmpxchg_acquire(
             cython.address(map[word]),
             old,
@@ -367,7 +376,6 @@ def release_singles(
         byte: uint64_t = get_lane(read_once(cython.address(map[word + 1]), b"ownermap.release_singles"), 0)
         if byte != 0 and not byte & START:
             return WRONG_SIZE
-    # [R:ownermap.release_singles] is the swap in release_lanes: [R:ownermap.release].
     return release_lanes(map, summary, word, mask, value)
 
 

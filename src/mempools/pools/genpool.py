@@ -25,10 +25,18 @@ from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.mempools.layout.chunks import pool_update
 from cython.cimports.mempools.layout.growth import pool_grow
 from cython.cimports.mempools.layout.refs import ChunkRef, Hint, PoolRef
-from cython.cimports.mempools.machine.atomics import cpu_relax, load_acquire, read_once, this_module_step, write_once
+from cython.cimports.mempools.machine.atomics import (
+    cmpxchg_acquire,
+    cpu_relax,
+    load_acquire,
+    read_once,
+    this_module_step,
+    write_once,
+)
 from cython.cimports.mempools.machine.hooks import register_module
-from cython.cimports.mempools.parts.lanes import clz64, ctz64
+from cython.cimports.mempools.parts.lanes import block_lanes, clz64, ctz64, free_lanes, runs_of
 from cython.cimports.mempools.parts.ownermap import claim, claim_singles, release, release_singles, transfer
+from cython.cimports.mempools.parts.owners import START
 from cython.cimports.mempools.parts.search import NOWHERE, find_best, find_run
 from cython.cimports.mempools.parts.status import (
     BUSY,
@@ -55,8 +63,8 @@ def genpool_granules(pool: cython.pointer(PoolRef), nbytes: uint64_t) -> uint64_
 @cython.nogil
 @cython.exceptval(check=False)
 def known_chunks(pool: cython.pointer(PoolRef)) -> uint64_t:
-    # [A:chunks.known] acquire; pairs with [R:chunks.known]: a chunk that is counted has been copied whole.
-    return load_acquire(cython.address(pool.nr_chunks), b"A:chunks.known")
+    # [A:genpool.known] acquire; pairs with [R:chunks.known]: a chunk that is counted has been copied whole.
+    return load_acquire(cython.address(pool.nr_chunks), b"A:genpool.known")
 
 
 @cython.cfunc
@@ -96,6 +104,39 @@ def take(
         at = find_run(chunk.map, chunk.summary, start, end, nr, align, phase)
         if at == NOWHERE or claim(chunk.map, at, nr, owner) == OK:
             return at
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def take_here(
+    pool: cython.pointer(PoolRef),
+    hint: cython.pointer(Hint),
+    nr: uint64_t,
+    owner: uint64_t,
+    address: cython.pointer(uint64_t),
+) -> cython.int:
+    """The fast path: a run inside the very word where this handle last was. OK, or BUSY: look around."""
+    near: uint64_t = read_once(cython.address(hint.chunk), b"genpool.hint")
+    w: uint64_t = read_once(cython.address(hint.word), b"genpool.hint")
+    word: cython.pointer(uint64_t)
+    old: uint64_t
+    lane: uint64_t
+    runs: uint64_t
+    if nr > 8 or near >= known_chunks(pool) or w >= pool.chunks[near].nr_words:
+        return BUSY
+    word = cython.address(pool.chunks[near].map[w])
+    old = read_once(word, b"genpool.take_here")  # relaxed: the swap confirms
+    runs = runs_of(free_lanes(old), nr)
+    if runs == 0:
+        return BUSY
+    lane = ctz64(runs)
+    # [A:genpool.take_here] acquire; pairs with [R:ownermap.release]: as [A:ownermap.claim], see there.
+    if cmpxchg_acquire(word, old, old | block_lanes(lane, nr, owner, START), b"A:genpool.take_here") != old:
+        return BUSY
+    address[0] = pool.chunks[near].base + ((w * 8 + lane) << pool.shift)
+    return OK
 
 
 @cython.cfunc
@@ -236,6 +277,8 @@ def genpool_alloc_algo(
     if nbytes == 0 or nbytes >> 63 or (algorithm == ORDER_ALIGN and genpool_granules(pool, nbytes) >> 62):
         return INVALID
     nr = genpool_granules(pool, nbytes)
+    if algorithm == NEAR_FIT and take_here(pool, hint, nr, owner, address) == OK:
+        return OK
     while True:
         if algorithm == NEAR_FIT:
             at = take_near(pool, hint, nr, owner, cython.address(chunk))

@@ -11,7 +11,7 @@ lives, and is STALE otherwise. Price. One swap to share, send, receive or drop, 
 
   what runs | beside redeem                        | beside drop
   redeem    | of one ticket: one wins, others join | the ticket is a lane: the record cannot end under it
-  join      | any                                  | [F:shares.join] with [F:shares.end]: joined, or STALE, never both
+  join      | any                                  | [F:shares.lane] with [F:shares.end]: joined, or STALE, never both
   drop      | any                                  | of the last two holds: the state's swap lets one end the record
 
 Record states: FREE -> SETUP(slot) -> LIVE -> DROPPING(slot) -> FREE with the next generation.
@@ -22,6 +22,7 @@ Crash windows (the dead process is X, `mend` is recovery's step 3):
   [D:shares.dropped] LIVE without any lane: mend ends it, whoever dropped last.
   [D:shares.ending]  DROPPING(X), granules partly X's: all of them still taken. mend: the rest to X, FREE; then the sweep.
   [D:shares.ended]   FREE, granules X's own: the sweep.
+  [D:shares.mended]  between two records of mend: run again, it finds the first ones done.
 In each the granules change hands only while the record says so, and become free only as somebody's own.
 """
 
@@ -92,7 +93,7 @@ def set_lane(record: cython.pointer(ShareRecord), lane: uint64_t, old_byte: uint
             return STALE
         # [F:shares.lane] full, and so: release; pairs with [F:shares.lane] of the next holder and with [F:shares.end]: what a
         # holder did to the block happens before whoever takes its ticket, or ends the record, touches it. Acquire: the
-        # other end of the same. The fence after it is [F:shares.join]'s half of the join argument, see `join`.
+        # other end of the same. The fence after it is one half of the argument in `join`.
         seen = cmpxchg(word, old, old & ~mask | new_byte << (8 * (lane & 7)), b"F:shares.lane")
         if seen == old:
             return OK
@@ -143,8 +144,8 @@ def try_end(
         live = read_once(cython.address(record.state), b"shares.end")
         if live & 0xFF != STATE_LIVE or live >> 16 != generation:
             return False
-        # [F:shares.end] full; pairs with [F:shares.join]: a joiner sets its lane, then looks at the state; we set the state,
-        # then look at the lanes. One of us sees the other. Also pairs with [F:shares.lane]: see there.
+        # [F:shares.end] full; pairs with [F:shares.lane]: a joiner sets its lane, then looks at the state; we set the state,
+        # then look at the lanes. One of us sees the other. And a holder's accesses come before the end: see there.
         if (
             cmpxchg(cython.address(record.state), live, state_of(generation, slot, STATE_DROPPING), b"F:shares.end")
             != live
@@ -306,8 +307,8 @@ def join(
 ) -> cython.int:
     """One more holder of a block whose ticket is used up. It may be ending at this moment: lane first, then look.
 
-    [F:shares.join] is the full barrier of set_lane's swap ([F:shares.lane]); pairs with [F:shares.end]. Without it CPU 0 (we)
-    reads LIVE early and sets its lane late, CPU 1 sees no lane and frees the block under us."""
+    The swap that sets the lane is a full barrier ([F:shares.lane]), as is the one that ends a record. Were it not, CPU 0
+    (we) could read LIVE early and set its lane late, CPU 1 see no lane, and free the block under us."""
     status: cython.int = add_lane(record, slot, cython.address(held.lane))
     if status != OK:
         return status
