@@ -12,11 +12,16 @@ from mempools.errors import (
     WaitForbidden,
     WouldBlock,
 )
+from mempools.leftovers import ArenaInfo, arenas, gc
+from mempools.objects.atomic import AtomicU64
 from mempools.objects.block import Block
 from mempools.objects.genpoolobject import GenPool
+from mempools.store import Store, StoreStats
 
 __all__ = [
     "Arena",
+    "ArenaInfo",
+    "AtomicU64",
     "Block",
     "Busy",
     "Corrupt",
@@ -26,6 +31,10 @@ __all__ = [
     "NotOwned",
     "PoolError",
     "StaleHandle",
+    "Store",
+    "StoreStats",
     "WaitForbidden",
     "WouldBlock",
+    "arenas",
+    "gc",
 ]

@@ -121,7 +121,7 @@ def outside(path: Path, place: str, name: str, top: str, own: float) -> Iterator
     if name.startswith("cython.cimports."):
         if top == "posix" and own not in (LAYERS["machine"], LAYER_OF_CHECK):
             yield f"{place}: cimports {name}: only L0 names system calls"
-    elif top not in {"cython", "__future__", *sys.stdlib_module_names} and not THIRD_PARTY.search(path.as_posix()):
+    elif top not in {"cython", "_typeshed", *sys.stdlib_module_names} and not THIRD_PARTY.search(path.as_posix()):
         yield f"{place}: imports {name}: third-party modules only in edges/ and codecs.py"
 
 
@@ -188,9 +188,9 @@ def labels(root: Path) -> Iterator[str]:
 
 def label_of(place: str, path: Path, name: str, site: str, here: set[str], paired: set[str]) -> Iterator[str]:
     """One call: its site has the right form, and a non-relaxed one has its comment."""
-    module, order = path.stem, ORDERS[name]
+    module, order = path.stem.removesuffix("object"), ORDERS[name]  # objects/genpoolobject.py is GenPool's too
     letter = site.split(":")[0] if ":" in site else None
-    if not re.fullmatch(rf"(?:[A-Z]:)?{module}\.\w+", site):
+    if not re.fullmatch(rf"(?:[A-Z]:)?{module}(?:object)?\.\w+", site):
         yield f"{place}: site {site!r}: sites in this file are [X:]{module}.what"
     elif letter != order:
         wanted = f"begins with {order}: ({ORDER_NAMES[order]})" if order else "has no letter (it orders nothing)"

@@ -64,7 +64,7 @@ def test_of_this_machine():
 
 
 @pytest.mark.parametrize(
-    ("free", "machine", "group", "expected"),
+    "free, machine, group, expected",
     [
         (10**6, 10**9, None, None),
         (999, 10**9, None, "1000 bytes wanted, the file system has 999 free"),

@@ -59,7 +59,7 @@ def test_ids_differ():
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "error", "text"),
+    "name, value, error, text",
     [
         ("magic", 0x736C6F6F706D656D, LayoutMismatch, "other byte order"),
         ("magic", 0, LayoutMismatch, "not an arena: it begins with"),

@@ -262,7 +262,6 @@ class GenPool(PoolObject):
         status: cython.int
         view: Py_buffer
         addresses: cython.pointer(uint64_t)
-        i: uint64_t
         self.check_open()
         self.mapping.ensure_slot()
         if out is None:

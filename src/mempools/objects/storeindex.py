@@ -1,0 +1,530 @@
+"""L4: a store's index as Python calls it: keys are str or bytes, values are (codec, bytes when decoded, stored bytes).
+
+What runs beside what is in pools/hashindex.py. Here: readers try without the lock, holding the GIL for values up to
+_LARGE bytes; whoever must wait for a lock releases the GIL first, and every _SLICE_NS looks whether the holder is dead.
+"""
+
+import cython
+
+if not cython.compiled:
+    raise ImportError(
+        "mempools.objects.storeindex is compiled code: run `make build` in a checkout, or install the wheel"
+    )
+
+from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cython.cimports.cpython.unicode import PyUnicode_DecodeUTF8
+from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.libc.stdlib import free, malloc
+from cython.cimports.libc.string import memcpy
+from cython.cimports.mempools.layout.chunks import pool_update
+from cython.cimports.mempools.layout.mapping import Mapping
+from cython.cimports.mempools.layout.refs import PoolRef
+from cython.cimports.mempools.layout.structs import KIND_STORE, NAME_BYTES, NR_POOLS, STATE_LIVE, PoolEntry
+from cython.cimports.mempools.machine.atomics import copy, read_once, this_module_step
+from cython.cimports.mempools.machine.hooks import register_module
+from cython.cimports.mempools.objects.storeindex import PyUnicode_AsUTF8AndSize
+from cython.cimports.mempools.parts.status import (
+    BUSY,
+    CORRUPT,
+    EXHAUSTED,
+    INTERRUPTED,
+    NOT_FOUND,
+    NOT_REGISTERED,
+    OK,
+    TIMED_OUT,
+)
+from cython.cimports.mempools.pools.genpool import genpool_alloc, genpool_free
+from cython.cimports.mempools.pools.hashcommit import index_delete, index_lock, index_put, index_unlock
+from cython.cimports.mempools.pools.hashindex import (
+    ENTRY_SHIFT,
+    KEY_BYTES,
+    KEY_STR,
+    MAX_KEY,
+    MAX_TRIES,
+    MAX_VALUE,
+    NR_STRIPES,
+    Entry,
+    Found,
+    Key,
+    entry_at,
+    entry_fill,
+    entry_nbytes,
+    entry_size,
+    index_choose_codec,
+    index_find,
+    index_key,
+    index_nr_buckets,
+    index_root_nbytes,
+    index_unchanged,
+)
+from cython.cimports.mempools.pools.hashscan import (
+    IndexReport,
+    IndexStats,
+    index_check_blocks,
+    index_check_stripe,
+    index_scan,
+    index_stats,
+)
+
+from mempools.errors import Corrupt, Exhausted
+
+register_module(cython.address(this_module_step))
+
+_LARGE = cython.declare(uint64_t, 65536)  # copies beyond this release the GIL
+_SLICE_NS = cython.declare(uint64_t, 20_000_000)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def read_under_lock(
+    pool: cython.pointer(PoolRef),
+    key: cython.pointer(Key),
+    found: cython.pointer(Found),
+    buffer: cython.p_char,
+    nbytes: uint64_t,
+) -> cython.int:
+    """OK and copied if the stored value has exactly nbytes; EXHAUSTED if it has found.nr_stored; else as of index_find."""
+    status: cython.int = index_lock(pool, key.stripe, _SLICE_NS)
+    if status != OK:
+        return status
+    status = index_find(pool, key, found)
+    if status == OK:
+        if found.nr_stored == nbytes and buffer != cython.NULL:
+            copy(buffer, found.stored, nbytes, b"storeindex.read")
+        else:
+            status = EXHAUSTED
+    index_unlock(pool, key.stripe)
+    return status
+
+
+@cython.cclass
+class StoreIndex(PoolObject):
+    """The index of one store. Made by `open_index`."""
+
+    def __init__(self):
+        raise TypeError("a StoreIndex is made by Arena.store")
+
+    @property
+    def nr_buckets(self) -> int:
+        return index_nr_buckets(self.ref)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def take_key(self, key: cython.pointer(Key), name: object) -> cython.bint:
+        """Fills `key`, which lives as long as `name`; False for a key that no store can hold."""
+        size: cython.Py_ssize_t = 0
+        data: cython.p_const_char
+        status: cython.int
+        if self.mapping.closed:
+            self.check_open()
+        if isinstance(name, str):
+            data = PyUnicode_AsUTF8AndSize(name, cython.address(size))
+            status = index_key(self.ref, key, data, size, KEY_STR)
+        elif isinstance(name, bytes):
+            status = index_key(self.ref, key, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), KEY_BYTES)
+        else:
+            raise TypeError(f"a store's keys are str or bytes, not {type(name).__name__}")
+        if status == CORRUPT:
+            raise Corrupt(f"store {self.name!r} has no index table: it is a pool that something else made")
+        return status == OK
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def retry(self, status: cython.int) -> cython.int:
+        """Does what a status asks for before another try; raises if there is no point in one."""
+        if status != CORRUPT and self.may_retry(status):
+            self.check_open()
+            return 0
+        raise Corrupt(
+            f"store {self.name!r}: an entry lies outside the arena, or a chain of entries has no end (status {status}); "
+            "check() says more"
+        )
+
+    # ---- the store's own codec
+
+    def choose_codec(self, word, /):
+        """The first caller's word; 0 only asks."""
+        if index_nr_buckets(self.ref) == 0:
+            raise Corrupt(f"store {self.name!r} has no index table: it is a pool that something else made")
+        return index_choose_codec(self.ref, word)
+
+    # ---- readers
+
+    def get(self, key, /):
+        """(codec, bytes when decoded, stored bytes), or None."""
+        k: Key
+        found: Found
+        status: cython.int
+        tries: cython.int
+        data: bytes
+        room: cython.p_char
+        if not self.take_key(cython.address(k), key):
+            return None
+        for tries in range(MAX_TRIES):
+            status = index_find(self.ref, cython.address(k), cython.address(found))
+            if status == NOT_FOUND:
+                return None
+            if status == CORRUPT:
+                self.retry(status)
+            if status != OK:
+                break
+            data = PyBytes_FromStringAndSize(cython.NULL, found.nr_stored)
+            room = PyBytes_AS_STRING(data)
+            if found.nr_stored > _LARGE:
+                with cython.nogil:
+                    copy(room, found.stored, found.nr_stored, b"storeindex.get")
+            else:
+                copy(room, found.stored, found.nr_stored, b"storeindex.get")
+            if index_unchanged(cython.address(k), cython.address(found)):
+                return (found.codec, found.nr_logical, data)
+        return self.read_locked(cython.address(k))
+
+    @cython.cfunc
+    def read_locked(self, key: cython.pointer(Key)) -> tuple:
+        """For a stripe that changes faster than a reader reads."""
+        found: Found
+        status: cython.int
+        data: bytes = b""
+        buffer: cython.p_char = cython.NULL
+        nbytes: uint64_t = 0
+        while True:
+            with cython.nogil:
+                status = read_under_lock(self.ref, key, cython.address(found), buffer, nbytes)
+            if status == OK:
+                return (found.codec, found.nr_logical, data)
+            if status == NOT_FOUND:
+                return None
+            if status == EXHAUSTED:
+                data = PyBytes_FromStringAndSize(cython.NULL, found.nr_stored)
+                buffer = PyBytes_AS_STRING(data)
+                nbytes = found.nr_stored
+            else:
+                self.retry(status)
+
+    def get_raw_into(self, key, buffer, /):
+        """As get, but a value that is stored as it is goes straight into `buffer` if it fits (the bytes are None then).
+        While others replace the value, the buffer may hold garbage until this returns."""
+        k: Key
+        found: Found
+        view: Py_buffer
+        status: cython.int
+        tries: cython.int = 0
+        if not self.take_key(cython.address(k), key):
+            return None
+        PyObject_GetBuffer(buffer, cython.address(view), PyBUF_SIMPLE | PyBUF_WRITABLE)
+        try:
+            while tries < MAX_TRIES:
+                tries += 1
+                status = index_find(self.ref, cython.address(k), cython.address(found))
+                if status != OK or found.codec or found.nr_stored > cython.cast(uint64_t, view.len):
+                    break
+                if found.nr_stored > _LARGE:
+                    with cython.nogil:
+                        copy(view.buf, found.stored, found.nr_stored, b"storeindex.into")
+                else:
+                    copy(view.buf, found.stored, found.nr_stored, b"storeindex.into")
+                if index_unchanged(cython.address(k), cython.address(found)):
+                    return (0, found.nr_logical, None)
+        finally:
+            PyBuffer_Release(cython.address(view))
+        return self.get(key)
+
+    def contains(self, key, /):
+        k: Key
+        found: Found
+        status: cython.int
+        if not self.take_key(cython.address(k), key):
+            return False
+        status = index_find(self.ref, cython.address(k), cython.address(found))
+        while status == BUSY:
+            with cython.nogil:
+                status = read_under_lock(self.ref, cython.address(k), cython.address(found), cython.NULL, 0)
+            if status == TIMED_OUT or status == INTERRUPTED or status == NOT_REGISTERED:
+                self.retry(status)
+                status = BUSY
+        if status == CORRUPT:
+            self.retry(status)
+        return status != NOT_FOUND
+
+    # ---- writers
+
+    @cython.cfunc
+    @cython.exceptval(0, check=False)
+    def new_entry(
+        self,
+        key: cython.pointer(Key),
+        codec: uint64_t,
+        nr_logical: uint64_t,
+        data: cython.p_const_char,
+        nr_stored: uint64_t,
+    ) -> uint64_t:
+        """A filled block of this process's own."""
+        offset: uint64_t = 0
+        nbytes: uint64_t = entry_nbytes(key.nbytes, nr_stored)
+        room: cython.p_char
+        status: cython.int = genpool_alloc(self.ref, cython.address(self.hint), nbytes, cython.address(offset))
+        while status != OK:
+            if not self.may_retry(status):
+                raise Exhausted(
+                    f"store {self.name!r}: no room for an entry of {nbytes} bytes; it takes {self.taken()} of "
+                    f"{self.capacity()} bytes, and the arena has {self.free_pages() * 4096} free, maybe in smaller pieces: "
+                    "delete something, or make the store or the arena larger"
+                )
+            status = genpool_alloc(self.ref, cython.address(self.hint), nbytes, cython.address(offset))
+        room = entry_fill(self.ref, offset, key, codec, nr_stored, nr_logical)
+        if nr_stored > _LARGE:
+            with cython.nogil:
+                copy(room, data, nr_stored, b"storeindex.fill")
+        else:
+            copy(room, data, nr_stored, b"storeindex.fill")
+        return offset
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def put_entry(
+        self, key: cython.pointer(Key), entry: uint64_t, only_if_absent: cython.bint, large: cython.bint
+    ) -> cython.int:
+        """1 if the entry is in, 0 if only_if_absent and there was one."""
+        old: uint64_t = 0
+        status: cython.int = TIMED_OUT
+        if not large:
+            status = index_put(self.ref, key, entry, only_if_absent, 0, cython.address(old))
+        while status != OK:
+            if status == BUSY:
+                return 0
+            if status != TIMED_OUT:
+                self.retry(status)
+            with cython.nogil:
+                status = index_put(self.ref, key, entry, only_if_absent, _SLICE_NS, cython.address(old))
+            if status == TIMED_OUT:
+                self.retry(status)
+        if old:
+            self.free_entry(old)
+        return 1
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def free_entry(self, offset: uint64_t) -> cython.int:
+        nbytes: uint64_t = 0
+        status: cython.int = entry_size(self.ref, offset, cython.address(nbytes))
+        if status == OK and nbytes > _LARGE:
+            with cython.nogil:
+                status = genpool_free(self.ref, offset, nbytes)
+        elif status == OK:
+            status = genpool_free(self.ref, offset, nbytes)
+        if status != OK:
+            self.fail(status, offset, nbytes)
+        return 0
+
+    def put(self, key, codec: uint64_t, nr_logical: uint64_t, data, only_if_absent: cython.bint = False):
+        """True if it is in, False if only_if_absent and there was one. Exhausted: nothing was changed."""
+        k: Key
+        view: Py_buffer
+        entry: uint64_t
+        done: cython.int = 0
+        if not self.take_key(cython.address(k), key):
+            raise ValueError(f"a store's keys have up to {MAX_KEY} bytes, not {len(key)}")
+        PyObject_GetBuffer(data, cython.address(view), PyBUF_SIMPLE)
+        try:
+            if cython.cast(uint64_t, view.len) > MAX_VALUE or nr_logical > MAX_VALUE:
+                raise ValueError(f"a store's values have up to {MAX_VALUE} bytes, not {max(view.len, nr_logical)}")
+            entry = self.new_entry(cython.address(k), codec, nr_logical, cython.cast(cython.p_char, view.buf), view.len)
+            try:
+                done = self.put_entry(
+                    cython.address(k), entry, only_if_absent, cython.cast(uint64_t, view.len) > _LARGE
+                )
+            finally:
+                if not done:
+                    self.free_entry(entry)
+        finally:
+            PyBuffer_Release(cython.address(view))
+        return done != 0
+
+    @cython.cfunc
+    @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
+    def take_out(self, key: cython.pointer(Key)) -> uint64_t:
+        """The key's entry as this process's own block, 0 if there is none."""
+        old: uint64_t = 0
+        status: cython.int = index_delete(self.ref, key, 0, cython.address(old))
+        while status != OK:
+            if status == NOT_FOUND:
+                return 0
+            if status != TIMED_OUT:
+                self.retry(status)
+            with cython.nogil:
+                status = index_delete(self.ref, key, _SLICE_NS, cython.address(old))
+            if status == TIMED_OUT:
+                self.retry(status)
+        return old
+
+    def delete(self, key, /):
+        """True if there was one."""
+        k: Key
+        old: uint64_t
+        if not self.take_key(cython.address(k), key):
+            return False
+        old = self.take_out(cython.address(k))
+        if old:
+            self.free_entry(old)
+        return old != 0
+
+    def pop(self, key, /):
+        """Deletes; what `get` would have returned: one step for all others."""
+        k: Key
+        old: uint64_t
+        nr_key: uint64_t = 0
+        nr_stored: uint64_t = 0
+        entry: cython.pointer(Entry)
+        if not self.take_key(cython.address(k), key):
+            return None
+        old = self.take_out(cython.address(k))
+        if not old:
+            return None
+        try:
+            entry = entry_at(self.ref, old, cython.address(nr_key), cython.address(nr_stored))
+            return (
+                read_once(cython.address(entry.what), b"storeindex.pop") >> 32 & 0xFF,
+                read_once(cython.address(entry.sizes), b"storeindex.pop") >> 32,
+                PyBytes_FromStringAndSize(cython.cast(cython.p_char, entry) + entry_nbytes(nr_key, 0), nr_stored),
+            )
+        finally:
+            self.free_entry(old)
+
+    # ---- all of it
+
+    def scan(self, cursor: uint64_t, /):
+        """Some keys from bucket `cursor` on, and the bucket to go on with (nr_buckets at the end)."""
+        nbytes: uint64_t = 65536
+        used: uint64_t = 0
+        status: cython.int
+        buffer: cython.p_char
+        keys: list = []
+        if self.mapping.closed:
+            self.check_open()
+        while True:
+            buffer = cython.cast(cython.p_char, malloc(nbytes))
+            if buffer == cython.NULL:
+                raise MemoryError
+            try:
+                with cython.nogil:
+                    status = index_scan(
+                        self.ref, cython.address(cursor), buffer, nbytes, cython.address(used), _SLICE_NS
+                    )
+                if status == OK:
+                    decode_keys(buffer, used, keys)
+                    return (cursor, keys)
+                if status == EXHAUSTED:
+                    nbytes = used
+                else:
+                    self.retry(status)
+            finally:
+                free(buffer)
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def taken(self) -> uint64_t:
+        stats: IndexStats
+        index_stats(self.ref, cython.address(stats))
+        return stats.taken
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def capacity(self) -> uint64_t:
+        pool_update(self.ref)
+        total: uint64_t = 0
+        i: uint64_t
+        for i in range(self.ref.nr_chunks):
+            total += self.ref.chunks[i].nr << self.ref.shift
+        return total
+
+    def stats(self):
+        """count, logical bytes, stored bytes, bytes of the entries' blocks, bytes of the table, bytes of the pool's chunks."""
+        stats: IndexStats
+        if self.mapping.closed:
+            self.check_open()
+        if index_nr_buckets(self.ref) == 0:
+            raise Corrupt(f"store {self.name!r} has no index table: it is a pool that something else made")
+        index_stats(self.ref, cython.address(stats))
+        return (stats.count, stats.logical, stats.stored, stats.taken, self.ref.root_nbytes, self.capacity())
+
+    def check(self):
+        """Contradictions between the index, its entries, its statistics and the owner map, a line each."""
+        report: IndexReport = [0, 0, 0, 0, 0, 0, 0]
+        of_entries: uint64_t = 0
+        of_map: uint64_t = 0
+        status: cython.int
+        i: uint64_t
+        if index_nr_buckets(self.ref) == 0:
+            return [f"store {self.name!r} has no index table"]
+        self.mapping.ensure_slot()
+        for i in range(NR_STRIPES):
+            while True:
+                with cython.nogil:
+                    status = index_check_stripe(self.ref, i, cython.address(report), _SLICE_NS)
+                if status == OK:
+                    break
+                self.retry(status)
+        pool_update(self.ref)
+        while True:
+            with cython.nogil:
+                status = index_check_blocks(self.ref, cython.address(of_entries), cython.address(of_map), _SLICE_NS)
+            if status == OK:
+                break
+            self.retry(status)
+        found = [
+            f"store {self.name!r}: {number} {what} (of {report.entries} entries; last in bucket {report.bad_bucket})"
+            for number, what in (
+                (report.bad_refs, "chains lead outside the arena"),
+                (report.loops, "chains have no end"),
+                (report.bad_blocks, "entries are not one block of the store's"),
+                (report.misplaced, "entries are not where their key's hash puts them"),
+            )
+            if number
+        ]
+        if report.bad_counts:
+            found.append(f"store {self.name!r}: {report.bad_counts} of the counts differ from the entries' sums")
+        if of_entries != of_map:
+            found.append(
+                f"store {self.name!r}: the entries have {of_entries} granules, the owner map gives the store {of_map}"
+            )
+        return found
+
+
+@cython.cfunc
+def decode_keys(buffer: cython.p_char, nbytes: uint64_t, keys: list):
+    at: uint64_t = 0
+    record: uint32_t
+    size: uint64_t
+    while at < nbytes:
+        memcpy(cython.address(record), buffer + at, 4)
+        size = record & 0xFFFF
+        if record >> 16 == KEY_STR:
+            keys.append(PyUnicode_DecodeUTF8(buffer + at + 4, size, b"strict"))
+        else:
+            keys.append(PyBytes_FromStringAndSize(buffer + at + 4, size))
+        at += 4 + size
+
+
+def open_index(arena, mapping: Mapping, name: str, limit, nr_buckets, create: cython.bint):
+    """The store of that name: made if `create` and there is none. A `limit` of 0 takes the one that is there."""
+    index: StoreIndex = StoreIndex.__new__(StoreIndex)
+    index.open_ref(mapping, name, KIND_STORE, ENTRY_SHIFT, limit, 0, index_root_nbytes(nr_buckets), 0, create)
+    index.arena = arena
+    return index
+
+
+def store_names(mapping: Mapping) -> list[str]:
+    """The stores of an arena, as its directory says now."""
+    found = []
+    i: cython.int
+    for i in range(1, NR_POOLS):
+        entry: cython.pointer(PoolEntry) = cython.address(mapping.ref.pools[i])
+        if (
+            read_once(cython.address(entry.state), b"storeindex.names") & 0xFF == STATE_LIVE
+            and read_once(cython.address(entry.kind), b"storeindex.names") == KIND_STORE
+        ):
+            raw: bytes = cython.cast(cython.p_char, cython.address(entry.name[0]))[:NAME_BYTES]
+            found.append(raw.rstrip(b"\0").decode("utf-8", "replace"))
+    return found

@@ -1,0 +1,119 @@
+import sys
+import threading
+
+import pytest
+
+from mempools import codecs
+from mempools.errors import PoolError
+
+VALUES = [b"", b"x", b"abc" * 1000, bytes(range(256)) * 16, bytes(1 << 20)]
+
+
+@pytest.fixture(params=["none", "lz4", "zstd", "zstd:3", "zstd:-1"])
+def codec(request):
+    return codecs.get(request.param)
+
+
+@pytest.fixture
+def clean_registry(monkeypatch):
+    monkeypatch.setattr(codecs, "_by_name", {})
+    monkeypatch.setattr(codecs, "_by_id", {})
+
+
+@pytest.mark.parametrize("value", VALUES, ids=len)
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_round_trip(codec, value, kind):
+    stored = bytes(codec.compress(kind(value)))
+    assert codec.decompress(stored, len(value)) == value
+    buffer = bytearray(len(value))
+    codec.decompress_into(stored, buffer)
+    assert buffer == value
+
+
+def test_compresses(codec):
+    if codec.id:
+        assert len(codec.compress(b"abc" * 1000)) < 100
+
+
+@pytest.mark.parametrize("name", ["lz4", "zstd"])
+def test_garbage_is_an_exception(name):
+    codec = codecs.get(name)
+    for garbage in (b"\xff" * 50, bytes(codec.compress(b"abc" * 100))[:7]):
+        with pytest.raises(Exception, match="."):
+            codec.decompress(bytes(garbage), 300)
+
+
+def test_levels_share_a_number():
+    assert codecs.get("zstd:19").id == codecs.get("zstd").id
+    assert codecs.get("zstd:19") is codecs.get("zstd:19")
+
+
+@pytest.mark.parametrize("name", ["lzma", "", "zstd:", "zstd:high", "zstd:4000", "lz4:1"])
+def test_unknown(name):
+    with pytest.raises(codecs.UnknownCodec, match="codec"):
+        codecs.get(name)
+
+
+@pytest.mark.parametrize(("name", "modules"), [("lz4", ["cramjam"]), ("zstd", ["compression", "backports"])])
+def test_missing_library_says_what_to_install(name, modules, monkeypatch, clean_registry):
+    for module in modules:
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=rf"pip install 'mempools\[{name}\]'") as caught:
+        codecs.get(name)
+    assert isinstance(caught.value, PoolError)
+
+
+class Reversed:
+    name = "reversed"
+    id = 200
+
+    def compress(self, data):
+        return bytes(data)[::-1]
+
+    def decompress(self, data, nbytes):
+        return bytes(data)[::-1]
+
+    def decompress_into(self, data, buffer):
+        buffer[:] = bytes(data)[::-1]
+
+
+def test_register(clean_registry):
+    with pytest.raises(codecs.UnknownCodec):
+        codecs.by_id(200)
+    mine = Reversed()
+    codecs.register(mine)
+    assert codecs.get("reversed") is mine
+    assert codecs.by_id(200) is mine
+    assert "reversed" in codecs.names()
+    with pytest.raises(ValueError, match="already"):
+        codecs.register(Reversed())
+
+
+@pytest.mark.parametrize(("name", "number"), [("mine", 3), ("mine", 256), ("lz4", 200), ("a:b", 200), ("", 200)])
+def test_register_refuses(name, number, clean_registry):
+    codec = Reversed()
+    codec.name, codec.id = name, number
+    with pytest.raises(ValueError, match="codec"):
+        codecs.register(codec)
+
+
+def test_by_id_finds_builtin_codecs(clean_registry):
+    assert [codecs.by_id(number).name.partition(":")[0] for number in (0, 1, 2)] == ["none", "lz4", "zstd"]
+
+
+def test_zstd_from_several_threads():
+    codec = codecs.get("zstd")
+    failures = []
+
+    def work(seed):
+        value = bytes([seed]) * 5000
+        for _ in range(50):
+            if codec.decompress(codec.compress(value), 5000) != value:
+                failures.append(seed)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
