@@ -48,6 +48,7 @@ _handles = cython.declare(uint64_t, 0)
 
 
 @cython.final
+@cython.no_gc_clear
 @cython.cclass
 class GenPool(PoolObject):
     """Lock-free blocks of any size (the kernel's gen_pool, lib/genalloc.c; see `docs/design/genpool.md`).
@@ -69,7 +70,7 @@ class GenPool(PoolObject):
         owner: int = 0,
         metadata_size: int | None = None,
     ) -> None:
-        if self.mapping is not None:
+        if self.ref.arena != cython.NULL:
             raise TypeError("this GenPool is made already")
         shift = granule_shift(granule)
         nbytes = to_u64(memory[1]) if isinstance(memory, tuple) and len(memory) == 2 else memoryview(memory).nbytes
