@@ -204,16 +204,19 @@ class Block:
             raise TypeError(f"{self!r} is in private memory: only blocks of a shared arena can be sent")
         if self.slot != self.pool.ref.arena.slot[0]:
             raise NotOwned(f"{self!r} belongs to the process that this one was forked from")
-        with cython.critical_section(self):
-            if read_once(cython.address(self.exports), b"block.send") == _FREED:
-                raise NotOwned("a freed block cannot be sent")
-            if not self.shared:
-                status = share_create(self.pool.ref, self.address, self.nbytes, cython.address(self.share))
-                self.shared = status == OK
-        if status == OK:
-            status = share_ticket(self.pool.ref, cython.address(self.share), cython.address(ticket))
-        if status != OK:
-            self.pool.fail(status, self.address, self.nbytes)
+        while True:
+            with cython.critical_section(self):
+                if read_once(cython.address(self.exports), b"block.send") == _FREED:
+                    raise NotOwned("a freed block cannot be sent")
+                if not self.shared:
+                    status = share_create(self.pool.ref, self.address, self.nbytes, cython.address(self.share))
+                    self.shared = status == OK
+            if status == OK:
+                status = share_ticket(self.pool.ref, cython.address(self.share), cython.address(ticket))
+            if status == OK:
+                break
+            if not self.pool.may_retry(status):
+                self.pool.fail(status, self.address, self.nbytes)
         where = (self.address, self.nbytes, ticket.record, ticket.generation, ticket.lane)
         return _load, (self.pool.arena, self.pool.name, where)
 
