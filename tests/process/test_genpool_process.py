@@ -475,6 +475,7 @@ class Channel:
 
 def toil(arena, pool, seed):
     """Whatever a process does with a pool, for ever; ends by SIGKILL."""
+    os.nice(19)  # so that the killer does not wait for its victims' time slices
     rng = random.Random(seed)
     held = []
     while True:
