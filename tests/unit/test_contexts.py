@@ -89,6 +89,8 @@ def test_collector_callbacks(pool):
         for _ in range(300):
             held.append(pool.alloc(1))  # a new object, so that the collector may run inside
             use(pool)
+            if len(held) % 20 == 0:
+                gc.collect()
     finally:
         gc.set_threshold(*threshold)
         gc.callbacks.remove(callback)
