@@ -9,8 +9,6 @@ from mempools.errors import (
     NotOwned,
     PoolError,
     StaleHandle,
-    WaitForbidden,
-    WouldBlock,
 )
 from mempools.leftovers import ArenaInfo, arenas, gc
 from mempools.objects.atomic import AtomicU64
@@ -33,8 +31,6 @@ __all__ = [
     "StaleHandle",
     "Store",
     "StoreStats",
-    "WaitForbidden",
-    "WouldBlock",
     "arenas",
     "gc",
 ]
