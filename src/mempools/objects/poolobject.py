@@ -16,6 +16,7 @@ from cython.cimports.mempools.layout.directory import PoolConfig, directory_drop
 from cython.cimports.mempools.layout.mapping import Mapping
 from cython.cimports.mempools.layout.refs import ChunkRef, PoolRef
 from cython.cimports.mempools.layout.structs import NAME_BYTES, NR_SLOTS, STATE_LIVE
+from cython.cimports.mempools.objects.words import to_u64
 from cython.cimports.mempools.parts.ownermap import block_length, block_start, count_owner, owner_at
 from cython.cimports.mempools.parts.owners import OWNER_MASK, OWNER_META, OWNER_SHARED, OWNER_STRUCT
 from cython.cimports.mempools.parts.search import largest_run
@@ -303,9 +304,10 @@ class PoolObject:
             )
         return found
 
-    def has_addr(self, address: uint64_t, nbytes: uint64_t = 1) -> bool:
+    def has_addr(self, address: object, nbytes: object = 1) -> bool:
         """Does [address, address + nbytes) lie in one chunk (gen_pool_has_addr in lib/genalloc.c)?"""
-        return nbytes > 0 and genpool_chunk(self.ref, address, nbytes) != cython.NULL
+        size: uint64_t = to_u64(nbytes)
+        return size > 0 and genpool_chunk(self.ref, to_u64(address), size) != cython.NULL
 
     def device_address(self, address: uint64_t) -> int:
         """The second address of a byte (gen_pool_virt_to_phys in lib/genalloc.c). NotOwned outside the pool, LookupError if the
