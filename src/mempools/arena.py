@@ -264,9 +264,10 @@ class Arena:
     def store(self, name: str, *, codec: str | None = None, size: int | str | None = None) -> "Store":
         """The Store `name`, made if absent.
 
-        `codec`: "none", "lz4", "zstd", "zstd:LEVEL" or a registered one; without it the store's own, and for a new store lz4 if its
-        package is installed. LayoutMismatch if the store has another codec or size. `size`: a fixed share of the arena; without
-        it the store grows on demand. The rest as for `genpool`. Thread-safe, process-safe, not lock-free."""
+        `codec`: "none", "lz4", "zstd", "zstd:LEVEL" or a registered one; without it the store's own, and for a new store
+        lz4 if its package is installed. `size`: a fixed share of the arena; without it the store grows on demand.
+        LayoutMismatch if the store has another codec or size. The rest as for `genpool`.
+        Thread-safe, process-safe, not lock-free."""
         from mempools.store import Store, open_store
 
         return open_store(Store, self, name, codec, size)

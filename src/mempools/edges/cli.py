@@ -20,7 +20,7 @@ from mempools.edges import pack as packing
 from mempools.edges.tree import MANIFEST, key_of, path_of
 from mempools.errors import PoolError
 from mempools.leftovers import ArenaInfo, arenas, gc
-from mempools.objects.storeindex import store_names
+from mempools.objects.storescan import store_names
 from mempools.store import Store
 
 Result = int
