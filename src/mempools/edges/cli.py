@@ -245,10 +245,9 @@ def _rm(args: argparse.Namespace) -> Result:
 def _check(args: argparse.Namespace) -> Result:
     problems: list[str] = []
     with _attach(args.name) as arena:
-        names = store_names(arena._mapping)
-        for part in [arena, *map(arena.store, names)]:
+        for store in map(arena.store, store_names(arena._mapping)):
             try:
-                part.check()
+                store.check()
             except PoolError as error:
                 problems.append(str(error))
     if args.json:
