@@ -30,9 +30,16 @@ class _No(Exception):
     """Exit status 1, with a message."""
 
 
+def _write(data: bytes) -> None:
+    """All of it, also where standard output has no buffer (python -u) and takes a part at a time."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[sys.stdout.buffer.write(rest) :]
+
+
 def _print(line: str) -> None:
     """A line of a result; names that are not UTF-8 as they are."""
-    sys.stdout.buffer.write(os.fsencode(line) + b"\n")
+    _write(os.fsencode(line) + b"\n")
 
 
 def _print_json(value: Any) -> None:
@@ -121,7 +128,7 @@ def _cat(args: argparse.Namespace) -> Result:
         for path in args.key:
             value = _lookup(store, path)
             if isinstance(value, bytes):
-                sys.stdout.buffer.write(value)
+                _write(value)
             else:
                 _warn(f"{args.name}: {value}")
                 status = 1
@@ -261,7 +268,7 @@ def _check(args: argparse.Namespace) -> Result:
 
 
 def _recover(args: argparse.Namespace) -> Result:
-    with Arena.attach(args.name) as arena:  # attaching sweeps what it finds; this is for what comes between
+    with _attach(args.name) as arena:  # attaching sweeps what it finds; this is for what comes between
         nr = arena.recover()
     if args.json:
         _print_json({"name": args.name, "recovered": nr})
