@@ -57,7 +57,7 @@ def main() -> None:
             "without hooks": build(Path(folder), "without", "-DMP_HOOKED()=0"),
             "with null hooks": build(Path(folder), "with"),
         }
-        report("claim and release of one word, a pair", measure(cases, options.rounds), options.json)
+        report("Null hooks: claim and release of one word, a pair", measure(cases, options.rounds), options)
 
 
 if __name__ == "__main__":

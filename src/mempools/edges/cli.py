@@ -18,7 +18,7 @@ from mempools import sizes
 from mempools.arena import Arena
 from mempools.edges import pack as packing
 from mempools.edges.tree import MANIFEST, key_of, path_of
-from mempools.errors import PoolError
+from mempools.errors import Corrupt, PoolError
 from mempools.leftovers import ArenaInfo, arenas, gc
 from mempools.objects.storescan import store_names
 from mempools.store import Store
@@ -252,11 +252,10 @@ def _rm(args: argparse.Namespace) -> Result:
 def _check(args: argparse.Namespace) -> Result:
     problems: list[str] = []
     with _attach(args.name) as arena:
-        for store in map(arena.store, store_names(arena._mapping)):
-            try:
-                store.check()
-            except PoolError as error:
-                problems.append(str(error))
+        try:
+            arena.check()
+        except Corrupt as error:
+            problems = str(error).split("; ")
     if args.json:
         _print_json({"name": args.name, "problems": problems})
     else:

@@ -82,6 +82,11 @@ class Mapping:
         return read_once(self.ref.slot, b"mapping.slot")
 
     @property
+    def nr_recovered(self) -> int:
+        """Dead processes whose remains were swept since the arena was made."""
+        return read_once(cython.address(self.ref.super.nr_recovered), b"mapping.recovered")
+
+    @property
     def nr_exports(self) -> int:
         """Views of blocks that exist now."""
         return read_once(cython.address(self.exports), b"mapping.exports")

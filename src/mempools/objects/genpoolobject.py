@@ -22,7 +22,7 @@ from cython.cimports.mempools.layout.structs import KIND_GENPOOL
 from cython.cimports.mempools.machine.atomics import fill, this_module_step, write_once
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.block import Block, empty_block, fill_block
-from cython.cimports.mempools.objects.poolobject import PoolObject
+from cython.cimports.mempools.objects.poolobject import PoolObject, tracing
 from cython.cimports.mempools.objects.words import words_of
 from cython.cimports.mempools.parts.search import NOWHERE, find_run
 from cython.cimports.mempools.parts.status import BUSY, EXHAUSTED, INVALID, MISMATCH, OK
@@ -221,6 +221,8 @@ class GenPool(PoolObject):
                     raise ValueError("align is for first_fit and best_fit, without data")
                 data = align
             fill_block(block, self.claim_block(nbytes, algo, data))
+        if tracing:
+            self.note_alloc(block.address, nbytes)
         if zero:
             fill(cython.cast(cython.p_void, self.memory_at(block.address, nbytes)), 0, nbytes, b"genpoolobject.zero")
         return block
@@ -234,8 +236,13 @@ class GenPool(PoolObject):
             and not self.has_user_algorithm()
             and genpool_alloc(self.ref, cython.address(self.hint), nbytes, cython.address(address)) == OK
         ):
+            if tracing:
+                self.note_alloc(address, nbytes)
             return address
-        return self.claim_block(nbytes, None, None)
+        address = self.claim_block(nbytes, None, None)
+        if tracing:
+            self.note_alloc(address, nbytes)
+        return address
 
     def free_offset(self, offset: uint64_t, nbytes: uint64_t, /) -> None:
         """Free a block by offset and size in bytes (gen_pool_free in lib/genalloc.c).
@@ -248,6 +255,8 @@ class GenPool(PoolObject):
         status = genpool_free(self.ref, offset, nbytes)
         if status != OK:
             self.fail(status, offset, nbytes)
+        if tracing:
+            self.note_free(offset)
 
     # ---- many at once
 
@@ -278,6 +287,9 @@ class GenPool(PoolObject):
             if status != OK:
                 genpool_free_bulk(self.ref, addresses, cython.address(got), nbytes)
                 self.fail(status, 0, nbytes)
+            if tracing:
+                for i in range(count):
+                    self.note_alloc(addresses[i], nbytes)
             if out is not None:
                 return nr
             return [addresses[i] for i in range(count)]
@@ -313,6 +325,9 @@ class GenPool(PoolObject):
                     addresses[i] = offsets[i]
             with cython.nogil:
                 status = genpool_free_bulk(self.ref, addresses, cython.address(done), nbytes)
+            if tracing:
+                for i in range(done):
+                    self.note_free(addresses[i])
             if status != OK:
                 wrong = addresses[done]
                 self.fail(status, wrong, nbytes)
