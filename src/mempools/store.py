@@ -242,7 +242,7 @@ class Store(MutableMapping[Key, bytes]):
     @property
     def arena(self) -> Arena:
         """The arena it lies in."""
-        return self._index.arena  # type: ignore[no-any-return]
+        return self._index.arena
 
     def stats(self) -> StoreStats:
         """Sizes now. Thread-safe, process-safe, takes no lock."""
