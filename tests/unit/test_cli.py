@@ -371,7 +371,7 @@ def test_pack_killed_leaves_what_gc_removes(files):
 @pytest.mark.parametrize("flag", ["-u", "-E"])
 def test_large_values_arrive_whole(packed, flag):
     """Without a buffer, Python's standard output takes a part at a time."""
-    value = bytes(range(256)) * 4000
+    value = bytes(range(256)) * 2000
     with mp.Arena.attach(packed) as arena:
         mp.Store.of(arena)["large"] = value
     done = subprocess.run(

@@ -842,7 +842,16 @@ def test_bulk_buffers_that_are_refused(pool, out):
 
 def test_bulk_frees_that_are_refused(pool):
     offsets = pool.alloc_bulk(4, GRANULE)
-    for wrong in (array.array("I", [0] * 8), array.array("d", map(float, offsets)), {1, 2}, 7, ["a"], [1.5], [None], [TOP]):
+    for wrong in (
+        array.array("I", [0] * 8),
+        array.array("d", map(float, offsets)),
+        {1, 2},
+        7,
+        ["a"],
+        [1.5],
+        [None],
+        [TOP],
+    ):
         with pytest.raises((TypeError, ValueError, BufferError, OverflowError)):
             pool.free_bulk(wrong, GRANULE)
     assert pool.size - pool.avail == 4 * GRANULE
