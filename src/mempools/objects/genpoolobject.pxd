@@ -4,6 +4,7 @@ from mempools.layout.refs cimport Hint
 from mempools.objects.poolobject cimport PoolObject
 
 @cython.final
+@cython.no_gc_clear
 cdef class GenPool(PoolObject):
     cdef Hint hint
     cdef object user_algorithm     # (callable, data): one reference, so that both change together. Of the first handle.

@@ -97,7 +97,8 @@ class GenPool(PoolObject):
         other.mapping = self.mapping
         other.name = self.name
         other.arena = self.arena
-        other.ref = self.ref
+        self.check_open()
+        self.mapping.pool_acquire(self.ref.index, cython.address(other.ref))
         if self.ref.nr_chunks:
             # Multiples of the golden ratio fall far from each other.
             _handles += 1
