@@ -14,7 +14,9 @@ from mempools.layout.proctable import ATTACH_BYTE, Process, snapshot
 from mempools.machine import files
 from mempools.machine.memory import Progress
 from mempools.objects.algorithms import granule_shift
+from mempools.objects.arenacheck import pools_of, problems_of
 from mempools.objects.genpoolobject import GenPool, open_genpool
+from mempools.objects.infos import ArenaStats, PoolInfo
 
 if TYPE_CHECKING:
     from mempools.store import Store
@@ -264,12 +266,41 @@ class Arena:
     def store(self, name: str, *, codec: str | None = None, size: int | str | None = None) -> "Store":
         """The Store `name`, made if absent.
 
-        `codec`: "none", "lz4", "zstd", "zstd:LEVEL" or a registered one; without it the store's own, and for a new store lz4 if its
-        package is installed. LayoutMismatch if the store has another codec or size. `size`: a fixed share of the arena; without
-        it the store grows on demand. The rest as for `genpool`. Thread-safe, process-safe, not lock-free."""
+        `codec`: "none", "lz4", "zstd", "zstd:LEVEL" or a registered one; without it the store's own, and for a new store
+        lz4 if its package is installed. `size`: a fixed share of the arena; without it the store grows on demand.
+        LayoutMismatch if the store has another codec or size. The rest as for `genpool`. Thread-safe, process-safe,
+        not lock-free."""
         from mempools.store import Store, open_store
 
         return open_store(Store, self, name, codec, size)
+
+    def pools(self) -> list[PoolInfo]:
+        """What is in it: its own pool of pages first, then the others. Walks the owner maps. Thread-safe, process-safe."""
+        return pools_of(self._mapping)
+
+    def stats(self) -> ArenaStats:
+        """Sizes, pools, processes: a moment's picture. Thread-safe, process-safe."""
+        mapping = self._mapping
+        pools = pools_of(mapping)
+        alive = sum(process.alive for process in self.processes())
+        return ArenaStats(mapping.nbytes, pools[0].avail, tuple(pools), alive, mapping.nr_recovered)
+
+    def check(self) -> None:
+        """Walk every owner map, share record, run of pages and store; Corrupt, with a line for each contradiction.
+
+        The dead are swept first. Others may allocate and free meanwhile; pools should not be made or destroyed.
+        Thread-safe, process-safe."""
+        from mempools.store import Store, open_store
+
+        mapping = self._mapping
+        mapping.ensure_slot()
+        mapping.recover()
+        problems = problems_of(mapping)
+        for pool in pools_of(mapping):
+            if pool.kind == "store" and not problems:
+                open_store(Store, self, pool.name, None, None).check()
+        if problems:
+            raise Corrupt("; ".join(problems))
 
     def _known_genpool(self, name: str) -> GenPool:
         """For blocks that arrive: the pool of that name, opened once."""

@@ -25,7 +25,7 @@ def parse(size: SupportsIndex | str) -> int:
         if len(whole) > 19 or len(fraction) > 19:
             raise ValueError(f"not a size: {size[:40]!r} has too many digits")
         scaled = int(whole + fraction) << _UNITS[unit.upper()]
-        nbytes, rest = divmod(scaled, 10 ** len(fraction))
+        nbytes, rest = divmod(scaled, int(10 ** len(fraction)))
         if rest:
             raise ValueError(f"not a size: {size!r} is no whole number of bytes")
     elif isinstance(size, bool):

@@ -121,7 +121,7 @@ def outside(path: Path, place: str, name: str, top: str, own: float) -> Iterator
     if name.startswith("cython.cimports."):
         if top == "posix" and own not in (LAYERS["machine"], LAYER_OF_CHECK):
             yield f"{place}: cimports {name}: only L0 names system calls"
-    elif top not in {"cython", "__future__", *sys.stdlib_module_names} and not THIRD_PARTY.search(path.as_posix()):
+    elif top not in {"cython", "_typeshed", *sys.stdlib_module_names} and not THIRD_PARTY.search(path.as_posix()):
         yield f"{place}: imports {name}: third-party modules only in edges/ and codecs.py"
 
 

@@ -17,7 +17,7 @@ from mempools.arena import Arena
 from mempools.errors import Corrupt, Exhausted, LayoutMismatch, PoolError
 from mempools.layout import proctable
 from mempools.leftovers import arenas, gc
-from mempools.machine import files
+from mempools.machine import files, limits
 
 METHODS = ["fork", "spawn", "forkserver"]
 
@@ -324,6 +324,85 @@ def test_more_processes_than_slots(monkeypatch):
         Arena.unlink("a")
 
 
+def test_recoverers_share_the_dead_among_them():
+    """Several recover at once, while others come and go: each dead process is swept once, none of the living."""
+    with Arena.create("a", "1M") as arena:
+        recoverers = [
+            start("""
+                import sys
+                from mempools.arena import Arena
+                arena = Arena.attach("a")
+                print("ready", flush=True)
+                sys.stdin.readline()
+                print(sum(arena.recover() for _ in range(20)), flush=True)
+                sys.stdin.read()
+            """)
+            for _ in range(3)
+        ]
+        for recoverer in recoverers:
+            assert recoverer.stdout.readline() == "ready\n"
+        for _ in range(30):
+            pid = os.fork()
+            if pid == 0:
+                arena._mapping.ensure_slot()
+                os._exit(0)
+            os.waitpid(pid, 0)
+        dead = sum(not p.alive for p in arena.processes())
+        for recoverer in recoverers:
+            recoverer.stdin.write("\n")
+            recoverer.stdin.flush()
+        assert dead == 30
+        assert sum(int(recoverer.stdout.readline()) for recoverer in recoverers) == dead
+        assert sorted(p.pid for p in arena.processes()) == sorted([os.getpid(), *(r.pid for r in recoverers)])
+        for recoverer in recoverers:
+            finish(recoverer)
+        Arena.unlink("a")
+
+
+@pytest.fixture
+def small_group():
+    """A control group with a limit of 64 MiB, where this machine lets us make one."""
+    for version, top, _ in limits._groups("/"):
+        directory = os.path.join(top, f"mempools-test-{os.getpid()}")
+        try:
+            os.mkdir(directory)
+        except OSError:
+            continue
+        try:
+            with open(os.path.join(directory, "memory.max" if version == 2 else "memory.limit_in_bytes"), "w") as file:
+                file.write(str(64 << 20))
+        except OSError:
+            os.rmdir(directory)
+            continue
+        yield directory
+        os.rmdir(directory)
+        return
+    pytest.skip("no control group can be made here")
+
+
+def test_a_full_control_group_is_an_exception_and_not_a_kill(small_group):
+    out = finish(
+        start(
+            """
+            import os, sys
+            with open(os.path.join(sys.argv[1], "cgroup.procs"), "w") as file:
+                file.write(str(os.getpid()))
+            from mempools.arena import Arena
+            from mempools.errors import Exhausted
+            named, private = lambda size: Arena.create("a", size), lambda size: Arena(size, prefault=True)
+            for make in (Arena.anonymous, named, private):
+                try:
+                    make("256M")
+                except Exhausted as error:
+                    print(error)
+            print(Arena.anonymous("16M"))
+            """,
+            small_group,
+        )
+    )
+    assert out.count(f"the control group {small_group} has") == 3 and "16 MiB" in out
+
+
 @pytest.fixture
 def small_tmpfs(tmp_path, monkeypatch):
     if (
@@ -355,8 +434,6 @@ def test_a_full_file_system_is_an_exception_with_numbers(small_tmpfs):
 
 def test_a_file_system_that_fills_meanwhile(small_tmpfs, monkeypatch):
     """The check found room, the reservation does not."""
-    from mempools.machine import limits
-
     monkeypatch.setattr(limits, "shortage", lambda nbytes, fd=None: None)
     for options in ({}, {"hugepages": True}):
         with pytest.raises(Exhausted, match="no room for an arena of 4194304 bytes"):

@@ -82,6 +82,11 @@ class Mapping:
         return read_once(self.ref.slot, b"mapping.slot")
 
     @property
+    def nr_recovered(self) -> int:
+        """Dead processes whose remains were swept since the arena was made."""
+        return read_once(cython.address(self.ref.super.nr_recovered), b"mapping.recovered")
+
+    @property
     def nr_exports(self) -> int:
         """Views of blocks that exist now."""
         return read_once(cython.address(self.exports), b"mapping.exports")
@@ -173,8 +178,9 @@ class Mapping:
 
     def forget(self) -> None:
         """One opener less, without closing: pools and blocks may go on using the arena until they go too."""
-        with _guard:
-            self.opens -= 1
+        if _guard is not None:  # cleared when the interpreter ends before its objects do
+            with _guard:
+                self.opens -= 1
 
     def close(self) -> None:
         """One opener less; the last one closes. Busy while views of blocks exist. Thread-safe."""

@@ -25,3 +25,27 @@ class GenPoolStats:
     granule: int
     chunks: int
     holders: dict[int | str, int]
+
+
+@dataclass(frozen=True)
+class PoolInfo:
+    """A pool of an arena; sizes in bytes. `kind` is "pages", "genpool" or "store"; the arena's own pages have no name."""
+
+    name: str
+    kind: str
+    granule: int
+    size: int
+    avail: int
+    chunks: int
+
+
+@dataclass(frozen=True)
+class ArenaStats:
+    """Sizes in bytes. `free_bytes` are in pages that no pool has taken; `recovered` counts the dead processes whose remains
+    were swept since the arena was made."""
+
+    nbytes: int
+    free_bytes: int
+    pools: tuple[PoolInfo, ...]
+    processes: int
+    recovered: int

@@ -7,7 +7,9 @@ _LARGE bytes; whoever must wait for a lock releases the GIL first, and every _SL
 import cython
 
 if not cython.compiled:
-    raise ImportError("mempools.objects.storeindex is compiled code: run `make build` in a checkout, or install the wheel")
+    raise ImportError(
+        "mempools.objects.storeindex is compiled code: run `make build` in a checkout, or install the wheel"
+    )
 
 from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -27,7 +29,6 @@ from cython.cimports.mempools.parts.status import (
     CORRUPT,
     EXHAUSTED,
     INTERRUPTED,
-    INVALID,
     NOT_FOUND,
     NOT_REGISTERED,
     OK,
@@ -468,9 +469,7 @@ class StoreIndex(PoolObject):
         pool_update(self.ref)
         while True:
             with cython.nogil:
-                status = index_check_blocks(
-                    self.ref, cython.address(of_entries), cython.address(of_map), _SLICE_NS
-                )
+                status = index_check_blocks(self.ref, cython.address(of_entries), cython.address(of_map), _SLICE_NS)
             if status == OK:
                 break
             self.retry(status)

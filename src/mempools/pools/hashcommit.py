@@ -14,7 +14,9 @@ whether the journal's link holds the new state and finishes or undoes:
 import cython
 
 if not cython.compiled:
-    raise ImportError("mempools.pools.hashcommit is compiled code: run `make build` in a checkout, or install the wheel")
+    raise ImportError(
+        "mempools.pools.hashcommit is compiled code: run `make build` in a checkout, or install the wheel"
+    )
 
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.mempools.layout.recovery import register_mend
@@ -162,9 +164,7 @@ def commit(
             return status
         window(b"D:hashcommit.moved")
     # [R:hashcommit.publish] release; pairs with [A:hashindex.ref]: the commit. The entry was filled before it can be found.
-    store_release(
-        link, chain_of(read_once(link, b"hashcommit.publish") >> 48, after), b"R:hashcommit.publish"
-    )
+    store_release(link, chain_of(read_once(link, b"hashcommit.publish") >> 48, after), b"R:hashcommit.publish")
     window(b"D:hashcommit.committed")
     moved_on(stripe)
     if new:
@@ -222,7 +222,9 @@ def index_put(
             after = ref_of(read_once(cython.address(before.chain), b"hashcommit.put"))
         else:
             after = ref_of(read_once(link, b"hashcommit.put"))
-        write_once(cython.address(entry.chain), chain_of(key.nbytes, after), b"hashcommit.put")  # not found by anyone yet
+        write_once(
+            cython.address(entry.chain), chain_of(key.nbytes, after), b"hashcommit.put"
+        )  # not found by anyone yet
         status = commit(pool, key.stripe, OP_PUT, link, new, old[0], new)
     index_unlock(pool, key.stripe)
     if status == OK and old[0]:

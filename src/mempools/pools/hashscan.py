@@ -14,10 +14,10 @@ if not cython.compiled:
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy
 from cython.cimports.mempools.layout.refs import ChunkRef, PoolRef
-from cython.cimports.mempools.parts.owners import OWNER_STRUCT
 from cython.cimports.mempools.machine.atomics import copy, load_acquire, read_once, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.ownermap import count_owner, inspect
+from cython.cimports.mempools.parts.owners import OWNER_STRUCT
 from cython.cimports.mempools.parts.status import BUSY, CORRUPT, EXHAUSTED, OK
 from cython.cimports.mempools.pools.genpool import genpool_chunk, genpool_granules
 from cython.cimports.mempools.pools.hashcommit import index_lock, index_unlock
@@ -96,7 +96,12 @@ def copy_bucket(
                 (read_once(cython.address(entry.what), b"hashscan.copy") >> 40 & 0xFF) << 16 | key_nbytes,
             )
             memcpy(buffer + used[0], cython.address(record), 4)
-            copy(buffer + used[0] + 4, cython.cast(cython.p_char, entry) + entry_nbytes(0, 0), key_nbytes, b"hashscan.copy")
+            copy(
+                buffer + used[0] + 4,
+                cython.cast(cython.p_char, entry) + entry_nbytes(0, 0),
+                key_nbytes,
+                b"hashscan.copy",
+            )
         used[0] += 4 + key_nbytes
         steps += 1
         if steps & 255 == 0:

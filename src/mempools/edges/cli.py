@@ -1,0 +1,371 @@
+"""L6: the command line: `mempools pack DIR NAME`, `ls`, `cat`, `stat`, `verify`, `unpack`, `rm`, `check`, `recover`,
+`gc`.
+
+Exit status: 0, 1 for "no" (a difference, a missing key, a failure that a message explains), 2 for wrong usage, 130
+after Ctrl-C. Results go to standard output, everything else to standard error.
+"""
+
+import argparse
+import difflib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from mempools import sizes
+from mempools.arena import Arena
+from mempools.edges import pack as packing
+from mempools.edges.tree import MANIFEST, key_of, path_of
+from mempools.errors import PoolError
+from mempools.leftovers import ArenaInfo, arenas, gc
+from mempools.objects.storeindex import store_names
+from mempools.store import Store
+
+Result = int
+
+
+class _No(Exception):
+    """Exit status 1, with a message."""
+
+
+def _print(line: str) -> None:
+    """A line of a result; names that are not UTF-8 as they are."""
+    sys.stdout.buffer.write(os.fsencode(line) + b"\n")
+
+
+def _print_json(value: Any) -> None:
+    _print(json.dumps(value, indent=2))
+
+
+def _warn(line: str) -> None:
+    sys.stderr.buffer.write(b"mempools: " + os.fsencode(line) + b"\n")
+    sys.stderr.flush()
+
+
+def _attach(name: str) -> Arena:
+    try:
+        return Arena.attach(name)
+    except FileNotFoundError:
+        raise _No(f"no arena {name!r}{_nearest(name, [info.name for info in arenas()])}") from None
+
+
+def _nearest(word: str, words: Sequence[str]) -> str:
+    """ ", did you mean ...?", if there is something like it."""
+    same_end = [other for other in words if other.endswith("/" + word)]
+    found = same_end[:1] or difflib.get_close_matches(word, words, 1)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+# ---- in and out
+
+
+def _pack(args: argparse.Namespace) -> Result:
+    if not os.path.isdir(args.directory):
+        raise _No(f"{args.directory}: not a directory")
+    packed = packing.pack(args.directory, args.name, size=args.size and sizes.parse(args.size), codec=args.codec)
+    for line in packed.warnings:
+        _warn(line)
+    stats = packed.stats
+    if args.json:
+        _print_json(
+            {
+                "name": packed.name,
+                "files": packed.nr_files,
+                "arena_bytes": packed.arena_bytes,
+                "logical_bytes": stats.logical_bytes,
+                "stored_bytes": stats.stored_bytes,
+                "memory_bytes": stats.memory_bytes,
+                "warnings": packed.warnings,
+            }
+        )
+    else:
+        _print(
+            f"{packed.name}: {packed.nr_files} files, {sizes.text(stats.logical_bytes)} in "
+            f"{sizes.text(stats.memory_bytes)} of memory ({stats.ratio:.2f} times smaller), "
+            f"an arena of {sizes.text(packed.arena_bytes)}"
+        )
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> Result:
+    if not os.path.isdir(args.directory):
+        raise _No(f"{args.directory}: not a directory")
+    with _attach(args.name) as arena:
+        store = Store.of(arena)
+        differences = list(packing.verify(args.directory, store))
+        nr = len(packing.keys(store))
+    if args.json:
+        _print_json({"equal": not differences, "files": nr, "differences": differences})
+    else:
+        for line in differences:
+            _print(line)
+        if not differences:
+            _print(f"{args.name}: {nr} files, every byte equal")
+    return 1 if differences else 0
+
+
+def _unpack(args: argparse.Namespace) -> Result:
+    with _attach(args.name) as arena:
+        nr = packing.unpack(Store.of(arena), args.directory)
+    if args.json:
+        _print_json({"files": nr, "directory": args.directory})
+    return 0
+
+
+def _cat(args: argparse.Namespace) -> Result:
+    status = 0
+    with _attach(args.name) as arena:
+        store = Store.of(arena)
+        for path in args.key:
+            value = _lookup(store, path)
+            if isinstance(value, bytes):
+                sys.stdout.buffer.write(value)
+            else:
+                _warn(f"{args.name}: {value}")
+                status = 1
+    return status
+
+
+def _lookup(store: Store, path: str) -> bytes | str:
+    """A value, through symbolic links if need be; or what is wrong, in words."""
+    for key in (key_of(path), os.fsencode(path)):
+        value: bytes | None = store.get(key)
+        if value is not None:
+            return value
+    tree = packing.manifest(store)
+    path = os.path.normpath(path)
+    resolved = tree.resolve(path)
+    value = store.get(key_of(resolved))
+    if value is not None:
+        return value
+    if resolved in tree.directories:
+        return f"{path!r} is a directory"
+    if path in tree.links:
+        return f"{path!r} is a symbolic link to {tree.links[path]!r}, which is not in here"
+    return f"no key {path!r}{_nearest(path, [path_of(key) for key in packing.keys(store)])}"
+
+
+# ---- looking
+
+
+def _ls(args: argparse.Namespace) -> Result:
+    if args.name is not None:
+        with _attach(args.name) as arena:
+            found = [path_of(key) for key in packing.keys(Store.of(arena))]
+        if args.json:
+            _print_json(found)
+        else:
+            for path in found:
+                _print(path)
+        return 0
+    infos = arenas()
+    if args.json:
+        _print_json([_arena_json(info) for info in infos])
+        return 0
+    width = max((len(info.name) for info in infos), default=0)
+    for info in infos:
+        _print(f"{info.name:<{width}}  {sizes.text(info.nbytes):>9}  {_state(info)}")
+    return 0
+
+
+def _arena_json(info: ArenaInfo) -> dict[str, Any]:
+    return {
+        "name": info.name,
+        "path": info.path,
+        "arena_bytes": info.nbytes,
+        "persist": info.persist,
+        "live": info.live,
+        "pids": info.pids,
+        "created": info.created.isoformat() if info.created else None,
+        "broken": info.broken,
+    }
+
+
+def _state(info: ArenaInfo) -> str:
+    if info.broken:
+        return f"broken: {info.broken}"
+    if info.live:
+        pids = ", ".join(map(str, info.pids))
+        return f"open in process {pids}" if pids else "open"
+    return "kept" if info.persist else "left over: `mempools gc` removes it"
+
+
+def _stat(args: argparse.Namespace) -> Result:
+    with _attach(args.name) as arena:
+        found: dict[str, Any] = {"name": args.name, "arena_bytes": arena.nbytes, "id": arena.id, "stores": {}}
+        for name in store_names(arena._mapping):
+            store = arena.store(name)
+            stats = store.stats()
+            found["stores"][name] = {
+                "codec": store.codec,
+                "count": stats.count - (MANIFEST in store),
+                "logical_bytes": stats.logical_bytes,
+                "stored_bytes": stats.stored_bytes,
+                "memory_bytes": stats.memory_bytes,
+                "ratio": round(stats.ratio, 3),
+                "compression": round(stats.compression, 3),
+            }
+        found["pids"] = sorted({process.pid for process in arena.processes() if process.pid != os.getpid()})
+    if args.json:
+        _print_json(found)
+        return 0
+    nbytes = found["arena_bytes"]
+    _print(f"arena    {found['name']}, {sizes.text(nbytes)} ({nbytes} bytes), id {found['id']}")
+    if found["pids"]:
+        _print(f"open in  {', '.join(map(str, found['pids']))}")
+    for name, store_stats in found["stores"].items():
+        _print(f"store    {name!r}, {store_stats['count']} keys, codec {store_stats['codec']}")
+        for label in ("logical", "stored", "memory"):
+            nbytes = store_stats[f"{label}_bytes"]
+            _print(f"  {label:<8}{sizes.text(nbytes):>10}  {nbytes} bytes")
+        ratio, by_codec = store_stats["ratio"], store_stats["compression"]
+        _print(f"  ratio   {ratio:>10.2f}  logical / memory ({by_codec:.2f} by the codec)")
+    return 0
+
+
+# ---- keeping house
+
+
+def _rm(args: argparse.Namespace) -> Result:
+    removed = []
+    for name in args.name:
+        try:
+            Arena.unlink(name)
+            removed.append(name)
+        except FileNotFoundError:
+            if not args.force:
+                _warn(f"no arena {name!r}{_nearest(name, [info.name for info in arenas()])}")
+    if args.json:
+        _print_json({"removed": removed})
+    return 0 if args.force or len(removed) == len(args.name) else 1
+
+
+def _check(args: argparse.Namespace) -> Result:
+    problems: list[str] = []
+    with _attach(args.name) as arena:
+        names = store_names(arena._mapping)
+        for part in [arena, *map(arena.store, names)]:
+            try:
+                part.check()
+            except PoolError as error:
+                problems.append(str(error))
+    if args.json:
+        _print_json({"name": args.name, "problems": problems})
+    else:
+        for line in problems:
+            _print(f"{args.name}: {line}")
+        if not problems:
+            _print(f"{args.name}: no contradictions")
+    return 1 if problems else 0
+
+
+def _recover(args: argparse.Namespace) -> Result:
+    with Arena.attach(args.name) as arena:  # attaching sweeps what it finds; this is for what comes between
+        nr = arena.recover()
+    if args.json:
+        _print_json({"name": args.name, "recovered": nr})
+    else:
+        _print(f"{args.name}: the remains of dead processes are swept")
+    return 0
+
+
+def _gc(args: argparse.Namespace) -> Result:
+    removed = gc(args.all)
+    if args.json:
+        _print_json({"removed": removed})
+    else:
+        for name in removed:
+            _print(name)
+    return 0
+
+
+# ---- the parser
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mempools", description="Put a directory into compressed shared memory once; any process reads it."
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, function: Callable[[argparse.Namespace], Result], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub.set_defaults(function=function)
+        sub.add_argument("--json", action="store_true", help="print JSON")
+        return sub
+
+    sub = command("pack", _pack, "put the files of a directory into a new arena")
+    sub.add_argument("directory", metavar="DIR")
+    sub.add_argument("name", metavar="NAME")
+    sub.add_argument("--size", type=_size, help='bytes of the arena, as in "256M"; guessed from the files otherwise')
+    sub.add_argument("--codec", help="none, lz4 (default where installed), zstd, or zstd:LEVEL")
+    sub = command("ls", _ls, "list the arenas, or the keys in one")
+    sub.add_argument("name", metavar="NAME", nargs="?")
+    sub = command("cat", _cat, "print values")
+    sub.add_argument("name", metavar="NAME")
+    sub.add_argument("key", metavar="KEY", nargs="+")
+    sub = command("stat", _stat, "show sizes")
+    sub.add_argument("name", metavar="NAME")
+    sub = command("verify", _verify, "compare a directory with an arena, byte by byte")
+    sub.add_argument("directory", metavar="DIR")
+    sub.add_argument("name", metavar="NAME")
+    sub = command("unpack", _unpack, "write the files of an arena into a new or empty directory")
+    sub.add_argument("name", metavar="NAME")
+    sub.add_argument("directory", metavar="DIR")
+    sub = command("rm", _rm, "remove arenas; who has one open keeps it")
+    sub.add_argument("name", metavar="NAME", nargs="+")
+    sub.add_argument("-f", "--force", action="store_true", help="it is all right if there is none")
+    sub = command("check", _check, "walk through everything in an arena and look for contradictions")
+    sub.add_argument("name", metavar="NAME")
+    sub = command("recover", _recover, "sweep what dead processes left in an arena")
+    sub.add_argument("name", metavar="NAME")
+    sub = command("gc", _gc, "remove the arenas that dead processes left")
+    sub.add_argument("--all", action="store_true", help="files that are no arenas too")
+    return parser
+
+
+def _size(text: str) -> str:
+    try:
+        sizes.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _terminated(number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename is not None else error.strerror
+    return str(error) or type(error).__name__
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status."""
+    args = _parser().parse_args(argv)
+    # So that what is half made is removed, as after Ctrl-C.
+    before = {number: signal.signal(number, _terminated) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        status: int = args.function(args)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # The reader has seen enough. What Python flushes at exit must not raise again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        return 130
+    except (_No, PoolError, OSError, ValueError, MemoryError) as error:
+        _warn(_message(error))
+        return 1
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

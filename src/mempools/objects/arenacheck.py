@@ -1,0 +1,110 @@
+"""L4: what there is in an arena, and what contradicts itself in it: for Arena.pools and Arena.check."""
+
+import cython
+
+if not cython.compiled:
+    raise ImportError(
+        "mempools.objects.arenacheck is compiled code: run `make build` in a checkout, or install the wheel"
+    )
+
+from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.mempools.layout.chunks import pool_load
+from cython.cimports.mempools.layout.mapping import Mapping
+from cython.cimports.mempools.layout.refs import PoolRef
+from cython.cimports.mempools.layout.structs import KIND_PAGES, NAME_BYTES, NR_POOLS, STATE_LIVE
+from cython.cimports.mempools.machine.atomics import read_once, this_module_step
+from cython.cimports.mempools.machine.hooks import register_module
+from cython.cimports.mempools.parts.ownermap import count_owner
+from cython.cimports.mempools.parts.status import OK
+from cython.cimports.mempools.pools.mapcheck import (
+    FALSELY_FULL,
+    LOST_PAGES,
+    LOST_RUN,
+    LOST_SHARE,
+    NOBODY,
+    ORPHAN,
+    UNSHARED,
+    Problem,
+    map_check,
+    pages_check,
+)
+
+from mempools.objects.infos import PoolInfo
+from mempools.objects.poolobject import KIND_NAMES
+
+register_module(cython.address(this_module_step))
+
+_TEXTS = {
+    ORPHAN: "the granule at {address:#x} (owner {owner}) continues a block that is not there",
+    NOBODY: "the granule at {address:#x} has owner {owner}, who is no live process and no structure",
+    FALSELY_FULL: "the word of the granule at {address:#x} is marked full, but has room",
+    UNSHARED: "{address} bytes are marked shared, the records name {owner}",
+    LOST_SHARE: "share record {address} names no shared block of its length, or nobody holds it",
+    LOST_RUN: "the pages at {address:#x} of pool number {owner} are not a run of the pools' in the page map",
+    LOST_PAGES: "{address} bytes of pages are marked as the pools', the pools name {owner}",
+}
+
+
+@cython.cfunc
+def name_at(mapping: Mapping, index: uint32_t) -> str:
+    raw: bytes = bytes(mapping.ref.pools[index].name[:NAME_BYTES])
+    return raw.rstrip(b"\0").decode("utf-8", "replace")
+
+
+def problems_of(mapping: Mapping) -> list[str]:
+    """A line for each contradiction; the first 20 of a pool, and how many more."""
+    pool: PoolRef
+    problems: Problem[20]
+    nr: uint64_t
+    index: uint32_t
+    status: cython.int
+    found = []
+    for index in range(NR_POOLS):
+        if read_once(cython.address(mapping.ref.pools[index].state), b"arenacheck.state") & 0xFF != STATE_LIVE:
+            continue
+        name = repr(name_at(mapping, index)) if index else "of pages"
+        status = pool_load(cython.address(mapping.ref), index, cython.address(pool))
+        if status != OK:
+            found.append(f"pool {name}: its entry or a chunk of it points outside the arena")
+            continue
+        with cython.nogil:
+            nr = map_check(cython.address(pool), problems, 20)
+        found += [f"pool {name}: {line}" for line in lines(problems, nr)]
+        if pool.kind == KIND_PAGES:
+            with cython.nogil:
+                nr = pages_check(cython.address(pool), problems, 20)
+            found += lines(problems, nr)
+    return found
+
+
+@cython.cfunc
+def lines(problems: cython.pointer(Problem), nr: uint64_t) -> list:
+    told = [
+        _TEXTS[problems[i].what].format(address=problems[i].address, owner=problems[i].owner)
+        for i in range(min(nr, 20))
+    ]
+    return told if nr <= 20 else [*told, f"and {nr - 20} more"]
+
+
+def pools_of(mapping: Mapping) -> list[PoolInfo]:
+    """The arena's pools, the pool of pages first."""
+    pool: PoolRef
+    i: uint64_t
+    index: uint32_t
+    size: uint64_t
+    avail: uint64_t
+    found = []
+    for index in range(NR_POOLS):
+        if pool_load(cython.address(mapping.ref), index, cython.address(pool)) != OK:
+            continue
+        size = avail = 0
+        for i in range(pool.nr_chunks):
+            size += pool.chunks[i].nr
+            avail += count_owner(pool.chunks[i].map, pool.chunks[i].summary, pool.chunks[i].nr_words, 0)
+        kind = KIND_NAMES.get(pool.kind, f"kind {pool.kind}")
+        found.append(
+            PoolInfo(
+                name_at(mapping, index), kind, 1 << pool.shift, size << pool.shift, avail << pool.shift, pool.nr_chunks
+            )
+        )
+    return found

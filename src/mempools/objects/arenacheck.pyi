@@ -1,0 +1,6 @@
+from typing import Any
+
+from mempools.objects.infos import PoolInfo
+
+def problems_of(mapping: Any) -> list[str]: ...
+def pools_of(mapping: Any) -> list[PoolInfo]: ...
