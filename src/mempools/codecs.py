@@ -13,6 +13,7 @@ package cramjam) and ``zstd`` or ``zstd:LEVEL`` (standard library from 3.14 on, 
 is imported when its codec is first asked for.
 """
 
+import importlib
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -80,19 +81,20 @@ class _Lz4:
             raise ValueError(f"{nbytes} bytes came out where {len(buffer)} were stored")
 
 
+def _zstd_module() -> Any:
+    for name in ("compression.zstd", "backports.zstd"):
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    raise CodecMissing("codec 'zstd' needs Python 3.14 or the package backports.zstd: pip install 'mempools[zstd]'")
+
+
 class _Zstd:
     id = 2
 
     def __init__(self, level: int | None = None) -> None:
-        try:
-            try:
-                from compression import zstd
-            except ImportError:
-                from backports import zstd
-        except ImportError as error:
-            raise CodecMissing(
-                "codec 'zstd' needs Python 3.14 or the package backports.zstd: pip install 'mempools[zstd]'"
-            ) from error
+        zstd = _zstd_module()
         low, high = zstd.CompressionParameter.compression_level.bounds()
         if level is None:
             level = zstd.COMPRESSION_LEVEL_DEFAULT

@@ -6,15 +6,13 @@ a mapping. Nothing here knows where the bytes lie.
 
 from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from mempools import codecs, sizes
 from mempools.arena import Arena
 from mempools.errors import Corrupt, LayoutMismatch, PoolError
-from mempools.objects.storeindex import StoreIndex, open_index, store_names
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer, WriteableBuffer
+from mempools.objects import storescan
+from mempools.objects.storeindex import StoreIndex, open_index
 
 Key = str | bytes
 
@@ -107,7 +105,7 @@ class Store(MutableMapping[Key, bytes]):
     @classmethod
     def of(cls, arena: Arena) -> Self:
         """The one store of an arena. Errors as of `attach`."""
-        found = store_names(arena._mapping)
+        found = storescan.store_names(arena._mapping)
         if len(found) != 1:
             what = f"the stores {', '.join(map(repr, found))}: name one with arena.store(...)" if found else "no store"
             raise PoolError(f"{arena!r} has {what}")
@@ -128,7 +126,7 @@ class Store(MutableMapping[Key, bytes]):
                 return value
         return self._decode(key, number, nbytes, stored)
 
-    def __setitem__(self, key: Key, value: "ReadableBuffer") -> None:
+    def __setitem__(self, key: Key, value: Any) -> None:
         nbytes = len(value) if type(value) is bytes else memoryview(value).nbytes
         if self._number:
             stored = self._compress(value)
@@ -146,12 +144,12 @@ class Store(MutableMapping[Key, bytes]):
 
     def __len__(self) -> int:
         """Entries now. A sum of counts that others change meanwhile."""
-        return self._index.stats()[0]
+        return storescan.sizes(self._index)[0]
 
     def __iter__(self) -> Iterator[Key]:
         cursor, end = 0, self._index.nr_buckets
         while cursor < end:
-            cursor, keys = self._index.scan(cursor)
+            cursor, keys = storescan.scan(self._index, cursor)
             yield from keys
 
     def items(self) -> ItemsView[Key, bytes]:
@@ -206,7 +204,7 @@ class Store(MutableMapping[Key, bytes]):
         for key in self:
             self._index.delete(key)
 
-    def get_into(self, key: Key, buffer: "WriteableBuffer") -> int:
+    def get_into(self, key: Key, buffer: Any) -> int:
         """Read a value into a writable, contiguous buffer; returns its size in bytes.
 
         KeyError if there is none, ValueError if the buffer is too small (it may have changed). While others replace the value,
@@ -244,17 +242,17 @@ class Store(MutableMapping[Key, bytes]):
     @property
     def arena(self) -> Arena:
         """The arena it lies in."""
-        return self._index.arena  # type: ignore[no-any-return]
+        return self._index.arena
 
     def stats(self) -> StoreStats:
         """Sizes now. Thread-safe, process-safe, takes no lock."""
-        count, logical, stored, taken, table, capacity = self._index.stats()
+        count, logical, stored, taken, table, capacity = storescan.sizes(self._index)
         # A granule of 64 bytes has its byte in the owner map and an eighth of a bit in the summary.
         return StoreStats(count, logical, stored, taken + taken // 64 + taken // 4096 + table, capacity)
 
     def check(self) -> None:
         """Walk everything; Corrupt, with a line for each contradiction. Writers wait meanwhile, a part of the keys at a time."""
-        problems = self._index.check()
+        problems = storescan.check(self._index)
         if problems:
             raise Corrupt("; ".join(problems))
 

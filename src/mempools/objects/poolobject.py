@@ -74,7 +74,7 @@ class PoolObject:
     """Base of the pool classes."""
 
     def __dealloc__(self):
-        if self.parent is None:
+        if self.owns_ref:  # not `parent is None`: the cycle collector clears that of a handle too
             free(self.ref)
 
     @cython.cfunc
@@ -129,6 +129,7 @@ class PoolObject:
         self.ref = cython.cast(cython.pointer(PoolRef), calloc(1, cython.sizeof(PoolRef)))
         if self.ref == cython.NULL:
             raise MemoryError
+        self.owns_ref = True
         if pool_load(cython.address(mapping.ref), index, self.ref) != OK:
             raise Corrupt(f"pool {name!r}: its directory entry or a chunk of it points outside the arena")
         return 0
