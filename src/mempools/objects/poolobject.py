@@ -345,8 +345,8 @@ class PoolObject:
         """Destroys the pool and gives its pages back to the arena (gen_pool_destroy in lib/genalloc.c).
 
         Busy while another process has it open or, unless `force`, while a block is taken. This process's objects of the pool
-        give PoolError from then on; no other thread may be inside one of them at the moment of the call. Waits for other makers and destroyers of pools; not for
-        signal handlers. Thread-safe, process-safe, not lock-free."""
+        give PoolError from then on; no other thread may be inside one of them at the moment of the call. Waits for other
+        makers and destroyers of pools; not for signal handlers. Thread-safe, process-safe, not lock-free."""
         status: cython.int
         self.check_open()
         if self.parent is not None:
