@@ -48,6 +48,7 @@ _handles = cython.declare(uint64_t, 0)
 
 
 @cython.final
+@cython.no_gc_clear
 @cython.cclass
 class GenPool(PoolObject):
     """Lock-free blocks of any size (the kernel's gen_pool, lib/genalloc.c; see `docs/design/genpool.md`).

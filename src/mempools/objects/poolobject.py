@@ -68,6 +68,7 @@ def encode_name(name: str) -> bytes:
     return raw.ljust(NAME_BYTES, b"\0")
 
 
+@cython.no_gc_clear
 @cython.cclass
 class PoolObject:
     """Base of the pool classes. A block in the same garbage needs its pool, and the pool its mapping, to the last."""
