@@ -1,6 +1,7 @@
 """GenPool in one process: algorithms, chunks, frees that must be refused, bulk calls, the registry."""
 
 import array
+import gc
 
 import pytest
 
@@ -925,3 +926,18 @@ def test_repr(arena, pool):
     assert "'pool'" in repr(pool)
     assert "arena" in repr(pool)
     assert "foreign" in repr(bare())
+
+
+def test_the_cycle_collector_may_clear_a_handle(pool):
+    """It takes the handle's parent away before the handle goes: the pool's memory must not go with it."""
+
+    class Ring:
+        pass
+
+    for _ in range(10):
+        ring = Ring()
+        ring.handle = pool.handle()
+        ring.self = ring
+        del ring
+        gc.collect()
+    pool.free_offset(pool.alloc_offset(GRANULE), GRANULE)

@@ -178,8 +178,9 @@ class Mapping:
 
     def forget(self) -> None:
         """One opener less, without closing: pools and blocks may go on using the arena until they go too."""
-        with _guard:
-            self.opens -= 1
+        if _guard is not None:  # cleared when the interpreter ends before its objects do
+            with _guard:
+                self.opens -= 1
 
     def close(self) -> None:
         """One opener less; the last one closes. Busy while views of blocks exist. Thread-safe."""

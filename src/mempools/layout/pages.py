@@ -12,7 +12,15 @@ if not cython.compiled:
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.mempools.layout.chunks import chunk_format, chunk_map, chunk_overhead, chunk_publish
 from cython.cimports.mempools.layout.refs import ArenaRef, ChunkRef
-from cython.cimports.mempools.layout.structs import KIND_PAGES, NR_POOLS, PAGE_BYTES, PAGE_SHIFT, STATE_LIVE, PoolEntry
+from cython.cimports.mempools.layout.structs import (
+    KIND_PAGES,
+    NR_POOLS,
+    PAGE_BYTES,
+    PAGE_SHIFT,
+    STATE_LIVE,
+    Chunk,
+    PoolEntry,
+)
 from cython.cimports.mempools.machine.atomics import store_release, this_module_step, write_once
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.ownermap import claim, release, transfer
@@ -40,11 +48,13 @@ def pages_format(arena: cython.pointer(ArenaRef)) -> cython.int:
     nr: uint64_t = arena.nbytes >> PAGE_SHIFT
     header: uint64_t = pages_header_nbytes(arena.nbytes)
     map: cython.pointer(uint64_t)
+    summary: cython.pointer(uint64_t)
     if header >= arena.nbytes:
         return CORRUPT
     chunk_format(arena, chunk, nr, 0, 0)
     map = cython.cast(cython.pointer(uint64_t), arena.base + chunk_map(chunk, nr))
-    if claim(map, 0, header >> PAGE_SHIFT, OWNER_META) != OK:
+    summary = cython.cast(cython.pointer(uint64_t), arena.base + chunk + cython.sizeof(Chunk))
+    if claim(map, summary, 0, header >> PAGE_SHIFT, OWNER_META) != OK:
         return CORRUPT
     write_once(cython.address(entry.kind), KIND_PAGES, b"pages.format")
     write_once(cython.address(entry.shift), PAGE_SHIFT, b"pages.format")
@@ -78,7 +88,7 @@ def pages_alloc(
         at = find_run(chunk.map, chunk.summary, 0, chunk.nr, nr, 1, 0)
         if at == NOWHERE:
             return EXHAUSTED
-        if claim(chunk.map, at, nr, owner) == OK:
+        if claim(chunk.map, chunk.summary, at, nr, owner) == OK:
             page[0] = at
             return OK
 

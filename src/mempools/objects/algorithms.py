@@ -21,7 +21,7 @@ class _Finder(Protocol):
     def _find_in(self, index: int, nr: int, start: int) -> int | None: ...
 
 
-def granule_shift(granule: int) -> int:
+def granule_shift(granule: object) -> int:
     """log2 of a granule. ValueError unless it is a power of two from 1 to 2**40 (bytes)."""
     if not isinstance(granule, int) or granule < 1 or granule & (granule - 1) or granule > 1 << 40:
         raise ValueError(f"granule {granule!r}: a power of two from 1 to 2**40 (bytes) is needed")
@@ -58,11 +58,11 @@ def _number(algo: str, data: object) -> int:
 class ChunkView:
     """What a user's algorithm sees of one chunk: a snapshot that may change under it; the claim that follows decides.
 
-    `address` of its first granule, `granule` in bytes, len() in granules."""
+    `index` counts chunks from the oldest, `address` is of the first granule, `granule` in bytes, len() in granules."""
 
     def __init__(self, pool: _Finder, index: int, info: ChunkInfo, granule: int) -> None:
         self._pool = pool
-        self._index = index
+        self.index = index
         self.address = info.address
         self.granule = granule
         self._nr = info.nbytes // granule
@@ -72,4 +72,4 @@ class ChunkView:
 
     def find(self, nr: int, start: int = 0) -> int | None:
         """The first granule at or after `start` where nr free ones begin, or None."""
-        return self._pool._find_in(self._index, nr, start)
+        return self._pool._find_in(self.index, nr, start)

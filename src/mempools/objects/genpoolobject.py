@@ -10,6 +10,7 @@ if not cython.compiled:
 from cython.cimports.cpython.buffer import (
     PyBUF_CONTIG,
     PyBuffer_Release,
+    PyObject_CheckBuffer,
     PyObject_GetBuffer,
 )
 from cython.cimports.libc.stdint import uint32_t, uint64_t, uintptr_t
@@ -23,7 +24,7 @@ from cython.cimports.mempools.machine.atomics import fill, this_module_step, wri
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.block import Block, empty_block, fill_block
 from cython.cimports.mempools.objects.poolobject import PoolObject, tracing
-from cython.cimports.mempools.objects.words import words_of
+from cython.cimports.mempools.objects.words import to_u64, words_of
 from cython.cimports.mempools.parts.search import NOWHERE, find_run
 from cython.cimports.mempools.parts.status import BUSY, EXHAUSTED, INVALID, MISMATCH, OK
 from cython.cimports.mempools.pools.genpool import (
@@ -71,12 +72,19 @@ class GenPool(PoolObject):
         if self.mapping is not None:
             raise TypeError("this GenPool is made already")
         shift = granule_shift(granule)
-        nbytes = memory[1] if isinstance(memory, tuple) and len(memory) == 2 else memoryview(memory).nbytes
+        nbytes = to_u64(memory[1]) if isinstance(memory, tuple) and len(memory) == 2 else memoryview(memory).nbytes
         if metadata_size is None:
             # A byte of owner map a granule; as much again for chunks that are added later.
             metadata_size = (1 << 20) + 3 * (nbytes >> shift)
         self.buffers = []
-        self.open_ref(create_private((metadata_size + 4095) & ~4095), "memory", KIND_GENPOOL, shift, 0, 1, 0, 0, True)
+        try:
+            mapping = create_private((metadata_size + 4095) & ~4095)
+        except (OSError, OverflowError) as error:
+            raise Exhausted(
+                f"no memory for the owner map of {nbytes} bytes in granules of {granule} (a byte a granule): {error}; "
+                "choose a larger granule"
+            ) from error
+        self.open_ref(mapping, "memory", KIND_GENPOOL, shift, 0, 1, 0, 0, True)
         self.add(memory, device=device, owner=owner)
 
     def handle(self) -> GenPool:
@@ -147,36 +155,53 @@ class GenPool(PoolObject):
     @cython.cfunc
     @cython.exceptval(0xFFFFFFFFFFFFFFFF)
     def user_claim(self, nbytes: uint64_t, fn: object, data: object) -> uint64_t:
-        """By a callable fn(view, nr, data) -> first granule or None, asked for each chunk, newest first; asked again when
-        somebody else was faster at the place that it chose."""
-        i: uint64_t
+        """By a callable fn(view, nr, data) -> first granule or None, asked for each chunk, newest first, then for the chunk
+        that the pool grows by."""
+        address: uint64_t = 0
+        tried: uint64_t = 0
         nr: uint64_t
-        index: uint64_t
-        status: cython.int
         if nbytes == 0 or nbytes >> 63:
             self.fail(INVALID, 0, nbytes)
         nr = genpool_granules(self.ref, nbytes)
         self.mapping.ensure_slot()
-        pool_update(self.ref)
-        infos = self.chunks()
-        for i in range(len(infos), 0, -1):
-            view = ChunkView(self, i - 1, infos[len(infos) - i], 1 << self.ref.shift)
-            while True:
-                chosen = fn(view, nr, data)
-                if chosen is None:
-                    break
-                if not isinstance(chosen, int) or chosen < 0 or chosen + nr > view.nr:
-                    raise ValueError(f"the algorithm chose granule {chosen!r} for {nr} of a chunk of {view.nr}")
-                index = chosen
-                status = genpool_claim(self.ref, i - 1, index, nr)
-                if status == OK:
-                    return self.ref.chunks[i - 1].base + (index << self.ref.shift)
-                if status != BUSY:
-                    self.fail(status, 0, nbytes)
-                if view.find(nr, index) != index:
-                    continue  # taken meanwhile
-        self.fail(EXHAUSTED, 0, nbytes)
-        return 0
+        while True:
+            infos = self.chunks()[::-1]
+            for i in range(len(infos) - 1, tried - 1, -1):
+                if self.user_claim_in(
+                    ChunkView(self, i, infos[i], 1 << self.ref.shift), nr, fn, data, cython.address(address)
+                ):
+                    return address
+            tried = len(infos)
+            if self.may_retry(EXHAUSTED):
+                tried = 0
+            elif self.ref.nr_chunks == tried and pool_grow(self.ref, nr) != OK:
+                self.fail(EXHAUSTED, 0, nbytes)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def user_claim_in(
+        self, view: object, nr: uint64_t, fn: object, data: object, address: cython.pointer(uint64_t)
+    ) -> cython.bint:
+        """Asks for one chunk, and again when somebody else was faster at the chosen place. An algorithm that chooses the
+        same taken place again has nothing else: without this end it would be asked for ever."""
+        i: uint64_t = view.index
+        index: uint64_t
+        status: cython.int
+        last: object = None
+        while True:
+            chosen = fn(view, nr, data)
+            if chosen is None or chosen == last:
+                return False
+            if not isinstance(chosen, int) or chosen < 0 or chosen + nr > len(view):
+                raise ValueError(f"the algorithm chose granule {chosen!r} for {nr} of a chunk of {len(view)}")
+            index = chosen
+            status = genpool_claim(self.ref, i, index, nr)
+            if status == OK:
+                address[0] = self.ref.chunks[i].base + (index << self.ref.shift)
+                return True
+            if status != BUSY:
+                self.fail(status, 0, nr << self.ref.shift)
+            last = chosen
 
     def _find_in(self, index: int, nr: int, start: int) -> int | None:
         at: uint64_t
@@ -188,7 +213,7 @@ class GenPool(PoolObject):
 
     def alloc(
         self,
-        nbytes: uint64_t,
+        nbytes: object,
         *,
         align: object = None,
         algo: object = None,
@@ -203,7 +228,8 @@ class GenPool(PoolObject):
         or "address"), "fixed" (data: the address), or a callable fn(view, nr, data) -> granule or None.
         Exhausted if there is no room; ValueError for a size or data that no pool can serve. Never waits.
         Thread-safe, process-safe, lock-free."""
-        block: Block = empty_block(self, nbytes)
+        size: uint64_t = to_u64(nbytes)
+        block: Block = empty_block(self, size)
         address: uint64_t
         if (
             algo is None
@@ -211,7 +237,7 @@ class GenPool(PoolObject):
             and data is None
             and not self.mapping.closed
             and not self.has_user_algorithm()
-            and genpool_alloc(self.ref, cython.address(self.hint), nbytes, cython.address(address)) == OK
+            and genpool_alloc(self.ref, cython.address(self.hint), size, cython.address(address)) == OK
         ):
             fill_block(block, address)
         else:
@@ -220,53 +246,57 @@ class GenPool(PoolObject):
                 if data is not None or algo not in ("first_fit", "best_fit"):
                     raise ValueError("align is for first_fit and best_fit, without data")
                 data = align
-            fill_block(block, self.claim_block(nbytes, algo, data))
+            fill_block(block, self.claim_block(size, algo, data))
         if tracing:
-            self.note_alloc(block.address, nbytes)
+            self.note_alloc(block.address, size)
         if zero:
-            fill(cython.cast(cython.p_void, self.memory_at(block.address, nbytes)), 0, nbytes, b"genpoolobject.zero")
+            fill(cython.cast(cython.p_void, self.memory_at(block.address, size)), 0, size, b"genpoolobject.zero")
         return block
 
-    def alloc_offset(self, nbytes: uint64_t, /) -> int:
+    def alloc_offset(self, nbytes: object, /) -> int:
         """As `alloc`, but the bare offset (the address for foreign memory): the caller frees it with `free_offset`.
         Thread-safe, process-safe, lock-free."""
+        size: uint64_t = to_u64(nbytes)
         address: uint64_t = 0
         if (
             not self.mapping.closed
             and not self.has_user_algorithm()
-            and genpool_alloc(self.ref, cython.address(self.hint), nbytes, cython.address(address)) == OK
+            and genpool_alloc(self.ref, cython.address(self.hint), size, cython.address(address)) == OK
         ):
             if tracing:
-                self.note_alloc(address, nbytes)
+                self.note_alloc(address, size)
             return address
-        address = self.claim_block(nbytes, None, None)
+        address = self.claim_block(size, None, None)
         if tracing:
-            self.note_alloc(address, nbytes)
+            self.note_alloc(address, size)
         return address
 
-    def free_offset(self, offset: uint64_t, nbytes: uint64_t, /) -> None:
+    def free_offset(self, offset: object, nbytes: object, /) -> None:
         """Free a block by offset and size in bytes (gen_pool_free in lib/genalloc.c).
 
         NotOwned, with nothing changed, for what is not exactly one block of this process: free already, inside a block,
         another size, another process's, a shared block, outside the pool. Thread-safe, process-safe, lock-free."""
+        address: uint64_t = to_u64(offset)
+        size: uint64_t = to_u64(nbytes)
         status: cython.int
         if self.mapping.closed:
             self.check_open()
-        status = genpool_free(self.ref, offset, nbytes)
+        status = genpool_free(self.ref, address, size)
         if status != OK:
-            self.fail(status, offset, nbytes)
+            self.fail(status, address, size)
         if tracing:
-            self.note_free(offset)
+            self.note_free(address)
 
     # ---- many at once
 
-    def alloc_bulk(self, nr: int, nbytes: uint64_t, /, out: object = None) -> object:
+    def alloc_bulk(self, nr: object, nbytes: object, /, out: object = None) -> object:
         """`nr` blocks of `nbytes` bytes each, all or none: a list of offsets, or with `out` (a writable buffer of at least
         nr 8-byte integers: array("Q"), numpy uint64) the number of offsets written there.
 
         Blocks of one granule are claimed eight at a time. Exhausted if there is no room for all: nothing is taken then.
         Thread-safe, process-safe, lock-free."""
-        count: uint64_t = nr
+        count: uint64_t = to_u64(nr)
+        size: uint64_t = to_u64(nbytes)
         got: uint64_t = count
         status: cython.int
         view: Py_buffer
@@ -282,14 +312,31 @@ class GenPool(PoolObject):
         else:
             addresses = words_of(out, count, cython.address(view), True)
         try:
-            with cython.nogil:
-                status = genpool_alloc_bulk(self.ref, cython.address(self.hint), nbytes, addresses, cython.address(got))
-            if status != OK:
-                genpool_free_bulk(self.ref, addresses, cython.address(got), nbytes)
-                self.fail(status, 0, nbytes)
+            while True:
+                got = count
+                if self.has_user_algorithm():
+                    got = 0
+                    status = OK
+                    while got < count:
+                        try:
+                            addresses[got] = self.claim_block(size, None, None)
+                        except BaseException:
+                            genpool_free_bulk(self.ref, addresses, cython.address(got), size)
+                            raise
+                        got += 1
+                else:
+                    with cython.nogil:
+                        status = genpool_alloc_bulk(
+                            self.ref, cython.address(self.hint), size, addresses, cython.address(got)
+                        )
+                if status == OK:
+                    break
+                genpool_free_bulk(self.ref, addresses, cython.address(got), size)
+                if not self.may_retry(status):
+                    self.fail(status, 0, size)
             if tracing:
                 for i in range(count):
-                    self.note_alloc(addresses[i], nbytes)
+                    self.note_alloc(addresses[i], size)
             if out is not None:
                 return nr
             return [addresses[i] for i in range(count)]
@@ -299,20 +346,24 @@ class GenPool(PoolObject):
             else:
                 PyBuffer_Release(cython.address(view))
 
-    def free_bulk(self, offsets: object, nbytes: uint64_t, /) -> None:
+    def free_bulk(self, offsets: object, nbytes: object, /) -> None:
         """Free many blocks of `nbytes` bytes each, given as a buffer of 8-byte integers or as any sequence of ints.
 
         NotOwned names the first one that is not a block of this process; those before it are freed, the rest is not.
         Thread-safe, process-safe, lock-free."""
-        nr: uint64_t = len(offsets)
-        done: uint64_t = nr
+        size: uint64_t = to_u64(nbytes)
+        nr: uint64_t = 0
+        done: uint64_t
         i: uint64_t
         status: cython.int
         view: Py_buffer
         addresses: cython.pointer(uint64_t)
         wrong: uint64_t
-        copied: cython.bint = isinstance(offsets, (list, tuple))
+        copied: cython.bint = not PyObject_CheckBuffer(offsets)
         self.check_open()
+        if copied:
+            offsets = list(offsets)
+        nr = done = len(offsets)
         if copied:
             addresses = cython.cast(cython.pointer(uint64_t), malloc((nr + 1) * 8))
             if addresses == cython.NULL:
@@ -322,15 +373,15 @@ class GenPool(PoolObject):
         try:
             if copied:
                 for i in range(nr):
-                    addresses[i] = offsets[i]
+                    addresses[i] = to_u64(offsets[i])
             with cython.nogil:
-                status = genpool_free_bulk(self.ref, addresses, cython.address(done), nbytes)
+                status = genpool_free_bulk(self.ref, addresses, cython.address(done), size)
             if tracing:
                 for i in range(done):
                     self.note_free(addresses[i])
             if status != OK:
                 wrong = addresses[done]
-                self.fail(status, wrong, nbytes)
+                self.fail(status, wrong, size)
         finally:
             if copied:
                 free(addresses)
@@ -365,7 +416,7 @@ class GenPool(PoolObject):
         if not self.ref.foreign:
             raise PoolError(f"pool {self.name!r} takes its memory from the arena: use grow()")
         if isinstance(memory, tuple) and len(memory) == 2:
-            base, nbytes = memory
+            base, nbytes = to_u64(memory[0]), to_u64(memory[1])
         else:
             holder = memoryview(memory)
             PyObject_GetBuffer(holder, cython.address(view), PyBUF_CONTIG)  # writable, or BufferError
@@ -404,10 +455,11 @@ class GenPool(PoolObject):
                 root.buffers = []
             root.buffers.append((base, base + (nbytes - 1), holder))
 
-    def grow(self, nbytes: uint64_t) -> None:
+    def grow(self, nbytes: object) -> None:
         """Take room for at least `nbytes` more bytes from the arena now, instead of when an allocation needs it.
 
         Exhausted if the arena has no such run; PoolError for a pool with a fixed size. Thread-safe, process-safe, lock-free."""
+        size: uint64_t = to_u64(nbytes)
         status: cython.int
         self.check_open()
         self.mapping.ensure_slot()
@@ -415,11 +467,11 @@ class GenPool(PoolObject):
             raise PoolError(
                 f"pool {self.name!r} has a fixed size or foreign memory: it cannot take more from the arena"
             )
-        if nbytes == 0:
+        if size == 0:
             raise ValueError("grow by 0 bytes")
-        status = pool_grow(self.ref, genpool_granules(self.ref, nbytes))
+        status = pool_grow(self.ref, genpool_granules(self.ref, size))
         if status != OK:
-            self.fail(EXHAUSTED, 0, nbytes)
+            self.fail(EXHAUSTED, 0, size)
         pool_update(self.ref)
 
     # ---- what there is

@@ -16,6 +16,7 @@ from cython.cimports.mempools.layout.directory import PoolConfig, directory_drop
 from cython.cimports.mempools.layout.mapping import Mapping
 from cython.cimports.mempools.layout.refs import ChunkRef, PoolRef
 from cython.cimports.mempools.layout.structs import NAME_BYTES, NR_SLOTS, STATE_LIVE
+from cython.cimports.mempools.objects.words import to_u64
 from cython.cimports.mempools.parts.ownermap import block_length, block_start, count_owner, owner_at
 from cython.cimports.mempools.parts.owners import OWNER_MASK, OWNER_META, OWNER_SHARED, OWNER_STRUCT
 from cython.cimports.mempools.parts.search import largest_run
@@ -73,7 +74,7 @@ class PoolObject:
     """Base of the pool classes."""
 
     def __dealloc__(self):
-        if self.parent is None:
+        if self.owns_ref:  # not `parent is None`: the cycle collector clears that of a handle too
             free(self.ref)
 
     @cython.cfunc
@@ -128,6 +129,7 @@ class PoolObject:
         self.ref = cython.cast(cython.pointer(PoolRef), calloc(1, cython.sizeof(PoolRef)))
         if self.ref == cython.NULL:
             raise MemoryError
+        self.owns_ref = True
         if pool_load(cython.address(mapping.ref), index, self.ref) != OK:
             raise Corrupt(f"pool {name!r}: its directory entry or a chunk of it points outside the arena")
         return 0
@@ -303,9 +305,10 @@ class PoolObject:
             )
         return found
 
-    def has_addr(self, address: uint64_t, nbytes: uint64_t = 1) -> bool:
+    def has_addr(self, address: object, nbytes: object = 1) -> bool:
         """Does [address, address + nbytes) lie in one chunk (gen_pool_has_addr in lib/genalloc.c)?"""
-        return nbytes > 0 and genpool_chunk(self.ref, address, nbytes) != cython.NULL
+        size: uint64_t = to_u64(nbytes)
+        return size > 0 and genpool_chunk(self.ref, to_u64(address), size) != cython.NULL
 
     def device_address(self, address: uint64_t) -> int:
         """The second address of a byte (gen_pool_virt_to_phys in lib/genalloc.c). NotOwned outside the pool, LookupError if the

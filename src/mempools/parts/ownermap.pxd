@@ -1,6 +1,6 @@
 from libc.stdint cimport uint32_t, uint64_t
 
-cdef int claim(uint64_t *map, uint64_t first, uint64_t nr, uint32_t owner) noexcept nogil
+cdef int claim(uint64_t *map, uint64_t *summary, uint64_t first, uint64_t nr, uint32_t owner) noexcept nogil
 cdef int release(uint64_t *map, uint64_t *summary, uint64_t nr_words, uint64_t first, uint64_t nr, uint32_t owner) noexcept nogil
 cdef int inspect(uint64_t *map, uint64_t nr_words, uint64_t first, uint64_t nr, uint32_t owner) noexcept nogil
 cdef int transfer(uint64_t *map, uint64_t nr_words, uint64_t first, uint64_t nr, uint32_t from_owner, uint32_t to_owner) noexcept nogil

@@ -48,6 +48,7 @@ from cython.cimports.mempools.machine.atomics import (
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.lanes import (
     block_lanes,
+    clz64,
     every_lane,
     free_lanes,
     get_lane,
@@ -90,11 +91,30 @@ def claim_lanes(word: cython.pointer(uint64_t), mask: uint64_t, value: uint64_t)
 
 
 @cython.cfunc
+@cython.inline
 @cython.nogil
 @cython.exceptval(check=False)
-def unclaim(map: cython.pointer(uint64_t), first: uint64_t, last_word: uint64_t, owner: uint32_t) -> cython.void:
+def unmark_full(summary: cython.pointer(uint64_t), w: uint64_t, old: uint64_t) -> cython.void:
+    """After a swap that freed lanes of word w, which was `old` before: clears its full bit."""
+    bit: uint64_t
+    if not has_free_lane(old):
+        window(b"D:ownermap.freed")
+        # [F:ownermap.freed] full; pairs with [F:ownermap.note_full]: whoever makes a full word not full looks at its bit
+        # after the swap. Long argument there. A word that was not full before is left alone: whoever made it so looks.
+        smp_mb_after_atomic(b"F:ownermap.freed")
+        bit = cython.cast(uint64_t, 1) << (w & 63)
+        if read_once(cython.address(summary[w >> 6]), b"ownermap.freed") & bit:
+            fetch_and_relaxed(cython.address(summary[w >> 6]), ~bit, b"ownermap.freed")  # 0 is always right
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def unclaim(
+    map: cython.pointer(uint64_t), summary: cython.pointer(uint64_t), first: uint64_t, last_word: uint64_t
+) -> cython.void:
     """Gives back the words of a failed claim, downwards from last_word (exclusive). Nobody else changes these lanes, and
-    nothing was written to the granules: relaxed is enough."""
+    nothing was written to the granules: relaxed is enough for them."""
     w: uint64_t = last_word
     lane: uint64_t
     mask: uint64_t
@@ -110,12 +130,15 @@ def unclaim(map: cython.pointer(uint64_t), first: uint64_t, last_word: uint64_t,
             if seen == old:
                 break
             old = seen
+        unmark_full(summary, w, old)
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def claim(map: cython.pointer(uint64_t), first: uint64_t, nr: uint64_t, owner: uint32_t) -> cython.int:
+def claim(
+    map: cython.pointer(uint64_t), summary: cython.pointer(uint64_t), first: uint64_t, nr: uint64_t, owner: uint32_t
+) -> cython.int:
     """Claims granules first .. first + nr - 1 as one block: OK, or BUSY with nothing changed."""
     w: uint64_t = first >> 3
     lane: uint64_t = first & 7
@@ -131,7 +154,7 @@ def claim(map: cython.pointer(uint64_t), first: uint64_t, nr: uint64_t, owner: u
             )
             != OK
         ):
-            unclaim(map, first, w, owner)
+            unclaim(map, summary, first, w)
             return BUSY
         left -= here
         if left == 0:
@@ -188,7 +211,6 @@ def release_lanes(
     """Clears the lanes of `mask` if they hold `value`; OK, or DOUBLE_FREE with nothing changed."""
     old: uint64_t = read_once(cython.address(map[w]), b"ownermap.release")  # relaxed: the swap confirms
     seen: uint64_t
-    bit: uint64_t
     while True:
         if old & mask != value:
             return DOUBLE_FREE
@@ -197,14 +219,7 @@ def release_lanes(
         if seen == old:
             break
         old = seen
-    if not has_free_lane(old):
-        window(b"D:ownermap.freed")
-        # [F:ownermap.freed] full; pairs with [F:ownermap.note_full]: whoever makes a full word not full looks at its bit
-        # after the swap. Long argument there. A word that was not full before is left alone: whoever made it so looks.
-        smp_mb_after_atomic(b"F:ownermap.freed")
-        bit = cython.cast(uint64_t, 1) << (w & 63)
-        if read_once(cython.address(summary[w >> 6]), b"ownermap.freed") & bit:
-            fetch_and_relaxed(cython.address(summary[w >> 6]), ~bit, b"ownermap.freed")  # 0 is always right
+    unmark_full(summary, w, old)
     return OK
 
 
@@ -335,7 +350,7 @@ def claim_singles(map: cython.pointer(uint64_t), word: uint64_t, nr: uint64_t, o
     while True:
         lanes = free_lanes(old)
         while cython.cast(uint64_t, popcount64(lanes)) > nr:
-            lanes &= lanes - 1
+            lanes ^= cython.cast(uint64_t, 1) << (63 - clz64(lanes))  # the lowest stay
         if lanes == 0:
             return 0
         # [A:ownermap.claim_singles] acquire; pairs with [R:ownermap.release]: as for claim.

@@ -25,6 +25,7 @@ from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.mempools.layout.chunks import pool_update
 from cython.cimports.mempools.layout.growth import pool_grow
 from cython.cimports.mempools.layout.refs import ChunkRef, Hint, PoolRef
+from cython.cimports.mempools.layout.structs import PAGE_BYTES, PAGE_SHIFT
 from cython.cimports.mempools.machine.atomics import (
     cmpxchg_acquire,
     cpu_relax,
@@ -102,7 +103,7 @@ def take(
     at: uint64_t
     while True:
         at = find_run(chunk.map, chunk.summary, start, end, nr, align, phase)
-        if at == NOWHERE or claim(chunk.map, at, nr, owner) == OK:
+        if at == NOWHERE or claim(chunk.map, chunk.summary, at, nr, owner) == OK:
             return at
 
 
@@ -216,7 +217,7 @@ def take_aligned(
                 at = find_run(ref.map, ref.summary, 0, ref.nr, nr, step, phase)
             if at == NOWHERE:
                 break
-            if claim(ref.map, at, nr, owner) == OK:
+            if claim(ref.map, ref.summary, at, nr, owner) == OK:
                 chunk[0] = i
                 return at
     return NOWHERE
@@ -238,7 +239,11 @@ def take_fixed(
         at = (address - ref.base) >> pool.shift
         if address < ref.base or at >= ref.nr:
             continue
-        if at << pool.shift != address - ref.base or nr > ref.nr - at or claim(ref.map, at, nr, owner) != OK:
+        if (
+            at << pool.shift != address - ref.base
+            or nr > ref.nr - at
+            or claim(ref.map, ref.summary, at, nr, owner) != OK
+        ):
             return NOWHERE
         chunk[0] = i
         return at
@@ -251,6 +256,20 @@ def take_fixed(
 def round_up_power(v: uint64_t) -> uint64_t:
     """The lowest power of two that is at least v, for 1 <= v <= 2^63."""
     return 1 if v <= 1 else cython.cast(uint64_t, 1) << (64 - clz64(v - 1))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def slack(pool: cython.pointer(PoolRef), algorithm: uint32_t, nr: uint64_t, data: uint64_t) -> uint64_t:
+    """How many granules an aligned run may have to start after the beginning of its chunk."""
+    if pool.shift > PAGE_SHIFT and data > PAGE_BYTES:
+        return NOWHERE >> 1  # a chunk starts on a page, its granules need not be aligned to more: do not grow for it
+    if algorithm == ORDER_ALIGN:
+        return round_up_power(nr) - 1 if data else 0
+    if algorithm == FIRST_FIT or algorithm == BEST_FIT:
+        return (data - 1) >> pool.shift if data else 0
+    return 0
 
 
 @cython.cfunc
@@ -298,7 +317,8 @@ def genpool_alloc_algo(
             continue
         status = pool_update(pool)
         if status != OK and status != BUSY:
-            if algorithm == FIXED or pool_grow(pool, nr) != OK:
+            # Wherever the new chunk lies, an aligned run must fit in it: else one chunk after the other would be tried.
+            if algorithm == FIXED or pool_grow(pool, nr + slack(pool, algorithm, nr, data)) != OK:
                 return EXHAUSTED
             pool_update(pool)
         elif status == BUSY:
@@ -334,7 +354,7 @@ def genpool_claim(pool: cython.pointer(PoolRef), chunk: uint64_t, index: uint64_
         return NOT_REGISTERED
     if chunk >= known_chunks(pool) or nr == 0 or index >= pool.chunks[chunk].nr or nr > pool.chunks[chunk].nr - index:
         return INVALID
-    return claim(pool.chunks[chunk].map, index, nr, owner)
+    return claim(pool.chunks[chunk].map, pool.chunks[chunk].summary, index, nr, owner)
 
 
 @cython.cfunc
@@ -387,7 +407,7 @@ def genpool_alloc_bulk(
     addresses: cython.pointer(uint64_t),
     nr: cython.pointer(uint64_t),
 ) -> cython.int:
-    """Blocks of one granule are claimed eight a swap; others one by one."""
+    """Blocks of one granule are claimed eight a swap where any place is as good as another; others one by one."""
     owner: uint32_t = cython.cast(uint32_t, pool.arena.slot[0])
     want: uint64_t = nr[0]
     got: uint64_t = 0
@@ -395,13 +415,16 @@ def genpool_alloc_bulk(
     lanes: uint64_t
     status: cython.int = OK
     chunk: cython.pointer(ChunkRef)
+    algo: uint64_t = read_once(cython.address(pool.entry.algo), b"genpool.algo")
+    # A word's free granules, the lowest first, are what near fit and first fit would take next.
+    whole_words: cython.bint = algo == NEAR_FIT or algo == cython.cast(uint64_t, FIRST_FIT) << 56
     while got < want:
         # The ordinary path finds the place (and grows the pool); the rest of its word comes with one more swap.
         status = genpool_alloc(pool, hint, nbytes, cython.address(addresses[got]))
         if status != OK:
             break
         got += 1
-        if nbytes >> pool.shift > 1 or genpool_granules(pool, nbytes) != 1 or got == want:
+        if not whole_words or genpool_granules(pool, nbytes) != 1 or got == want:
             continue
         chunk = genpool_chunk(pool, addresses[got - 1], 1)
         word = (addresses[got - 1] - chunk.base) >> pool.shift >> 3
