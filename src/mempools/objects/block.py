@@ -64,6 +64,8 @@ def fill_block(block: Block, address: uint64_t) -> cython.void:
 
 
 @cython.final
+@cython.no_gc
+@cython.freelist(64)
 @cython.cclass
 class Block:
     """Memory of `nbytes` bytes from a GenPool: a writable buffer (memoryview(block), numpy.frombuffer(block)).
