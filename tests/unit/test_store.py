@@ -166,13 +166,22 @@ def test_destroy_gives_the_memory_back():
 
 
 def test_a_destroyed_store_is_an_error(plain):
+    same = plain.arena.store("s")
     plain["k"] = b"v"
     plain.destroy()
-    for use in (lambda: plain["k"], lambda: plain.update(k=b"w"), lambda: list(plain), plain.stats, plain.check):
-        try:
-            assert use() == []
-        except mp.PoolError as error:
-            assert "destroyed" in str(error)
+    for dead in (plain, same):
+        uses = [
+            lambda store: store["k"],
+            lambda store: store.update(k=b"w"),
+            lambda store: store.pop("k"),
+            lambda store: next(iter(store)),
+            mp.Store.stats,
+            mp.Store.check,
+            mp.Store.destroy,
+        ]
+        for use in uses:
+            with pytest.raises(mp.PoolError, match="destroyed"):
+                use(dead)
     again = plain.arena.store("s", codec="none")
     assert list(again) == []
 

@@ -97,6 +97,7 @@ class StoreIndex(PoolObject):
 
     @property
     def nr_buckets(self) -> int:
+        self.check_open()
         return index_nr_buckets(self.ref)
 
     @cython.cfunc
@@ -106,7 +107,7 @@ class StoreIndex(PoolObject):
         size: cython.Py_ssize_t = 0
         data: cython.p_const_char
         status: cython.int
-        if self.mapping.closed:
+        if self.mapping.closed or self.ref.gone:
             self.check_open()
         if isinstance(name, str):
             data = PyUnicode_AsUTF8AndSize(name, cython.address(size))
@@ -116,7 +117,7 @@ class StoreIndex(PoolObject):
         else:
             raise TypeError(f"a store's keys are str or bytes, not {type(name).__name__}")
         if status == CORRUPT:
-            raise Corrupt(f"store {self.name!r} has no index table: it was destroyed, or something else made it")
+            raise Corrupt(f"store {self.name!r} has no index table: something else than a Store made it")
         return status == OK
 
     @cython.cfunc
@@ -142,17 +143,13 @@ class StoreIndex(PoolObject):
             )
         return 0
 
-    def destroy(self, force: cython.bint = False) -> None:
-        """See PoolObject.destroy; this object has no table from then on."""
-        PoolObject.destroy(self, force)
-        self.ref.root_nbytes = 0
-
     # ---- the store's own codec
 
     def choose_codec(self, word, /):
         """The first caller's word; 0 only asks."""
+        self.check_open()
         if index_nr_buckets(self.ref) == 0:
-            raise Corrupt(f"store {self.name!r} has no index table: it was destroyed, or something else made it")
+            raise Corrupt(f"store {self.name!r} has no index table: something else than a Store made it")
         return index_choose_codec(self.ref, word)
 
     # ---- readers
