@@ -164,14 +164,15 @@ def pool_update(pool: cython.pointer(PoolRef)) -> cython.int:
     CORRUPT, or TABLE_FULL."""
     fresh: uint64_t[MAX_CHUNKS]
     nr: uint64_t = 0
-    # [A:chunks.head] acquire; pairs with [R:chunks.publish]: see there. The older chunks were published before the head,
-    # and each publisher saw the older head: the release sequence of swaps carries their fields along.
-    offset: uint64_t = load_acquire(cython.address(pool.entry.head), b"A:chunks.head")
+    offset: uint64_t
     newest: uint64_t
     known: uint64_t
     status: cython.int = OK
     if pool.gone:
         return NOT_FOUND
+    # [A:chunks.head] acquire; pairs with [R:chunks.publish]: see there. The older chunks were published before the head,
+    # and each publisher saw the older head: the release sequence of swaps carries their fields along.
+    offset = load_acquire(cython.address(pool.entry.head), b"A:chunks.head")
     # [A:chunks.updating] acquire; pairs with [R:chunks.updating]: one thread appends at a time, and sees the last one's.
     if cmpxchg_acquire(cython.address(pool.updating), 0, 1, b"A:chunks.updating") != 0:
         return BUSY

@@ -4,9 +4,9 @@ from mempools.layout.refs cimport Hint
 from mempools.objects.poolobject cimport PoolObject
 
 @cython.final
-@cython.no_gc_clear
 cdef class GenPool(PoolObject):
     cdef Hint hint
+    cdef Hint c_hint               # of C callers: see c_api
     cdef object user_algorithm     # (callable, data): one reference, so that both change together. Of the first handle.
     cdef list buffers              # [(first address, last address, Py_buffer holder)] of foreign memory with contents
     cdef object __weakref__

@@ -70,7 +70,7 @@ class GenPool(PoolObject):
         owner: int = 0,
         metadata_size: int | None = None,
     ) -> None:
-        if self.mapping is not None:
+        if self.ref.arena != cython.NULL:
             raise TypeError("this GenPool is made already")
         shift = granule_shift(granule)
         nbytes = to_u64(memory[1]) if isinstance(memory, tuple) and len(memory) == 2 else memoryview(memory).nbytes
@@ -447,6 +447,26 @@ class GenPool(PoolObject):
         # Relaxed: one word, nothing else depends on it.
         write_once(cython.address(self.ref.entry.algo), code << 56 | number, b"genpoolobject.set_algo")
         root.user_algorithm = None
+
+    @property
+    def c_api(self) -> tuple[int, int, int, int]:
+        """For C code, signal handlers included: the addresses (alloc, free, pool, hint), valid while this object lives.
+
+            int alloc(void *pool, void *hint, uint64_t nbytes, uint64_t *address);   /* gen_pool_alloc in lib/genalloc.c */
+            int free(void *pool, uint64_t address, uint64_t nbytes);                 /* gen_pool_free */
+
+        0 on success, else a negative status (-1: no free run of that size); an address is an arena offset, or a foreign
+        address. The hint is this object's own for C: one thread, or the handlers that interrupt it, may use it at a time
+        without losing speed, any number without harm. A forked child must ask again before it calls.
+        Thread-safe, process-safe, lock-free, async-signal-safe."""
+        self.check_open()
+        self.mapping.ensure_slot()
+        return (
+            cython.cast(uintptr_t, cython.cast(cython.p_void, genpool_alloc)),
+            cython.cast(uintptr_t, cython.cast(cython.p_void, genpool_free)),
+            cython.cast(uintptr_t, self.ref),
+            cython.cast(uintptr_t, cython.address(self.c_hint)),
+        )
 
     def recall(self) -> int:
         """Drop this process's pickles that nobody has loaded; how many there were. Loading one later gives StaleHandle.

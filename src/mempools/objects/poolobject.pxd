@@ -1,11 +1,9 @@
-cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 from mempools.layout.mapping cimport Mapping
 from mempools.layout.refs cimport PoolRef
 
 cdef bint tracing              # set by trace_allocations
 
-@cython.no_gc_clear
 cdef class PoolObject:
     cdef readonly Mapping mapping
     cdef PoolRef *ref            # one for all objects of the pool in this process

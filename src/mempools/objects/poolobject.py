@@ -10,7 +10,7 @@ if not cython.compiled:
 from cython.cimports.cpython.exc import PyErr_CheckSignals
 from cython.cimports.libc.stdint import uint8_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy
-from cython.cimports.mempools.layout.chunks import pool_update
+from cython.cimports.mempools.layout.chunks import pool_forget, pool_update
 from cython.cimports.mempools.layout.directory import PoolConfig, directory_drop, directory_open
 from cython.cimports.mempools.layout.mapping import Mapping
 from cython.cimports.mempools.layout.refs import ChunkRef, PoolRef
@@ -43,6 +43,10 @@ from mempools.errors import Busy, Corrupt, Exhausted, LayoutMismatch, NotOwned, 
 from mempools.objects import sites
 from mempools.objects.infos import ChunkInfo, GenPoolStats
 
+_nowhere = cython.declare(Mapping, Mapping.__new__(Mapping))
+_nothing = cython.declare(PoolRef)
+pool_forget(cython.address(_nothing))
+
 KIND_NAMES = {1: "pages", 2: "genpool", 3: "store"}
 
 
@@ -68,14 +72,20 @@ def encode_name(name: str) -> bytes:
     return raw.ljust(NAME_BYTES, b"\0")
 
 
-@cython.no_gc_clear
+@cython.no_gc_clear  # stands above cclass, or Cython does not heed it
 @cython.cclass
 class PoolObject:
     """Base of the pool classes. A block in the same garbage needs its pool, and the pool its mapping, to the last."""
 
+    def __cinit__(self):
+        # Until it is opened, and for ever when Python made it by __new__ alone, it is a pool of a closed arena.
+        self.mapping = _nowhere
+        self.ref = cython.address(_nothing)
+        self.name = ""
+
     def __dealloc__(self):
         # `mapping` is still there: objects of this class are not cleared by the collector.
-        if self.ref != cython.NULL:
+        if self.ref != cython.address(_nothing):
             self.mapping.pool_release(self.ref)
 
     @cython.cfunc
@@ -141,7 +151,7 @@ class PoolObject:
     def check_open(self) -> cython.int:
         if self.mapping.closed:
             raise PoolError(f"pool {self.name!r}: its arena is closed")
-        if self.ref != cython.NULL and self.ref.gone:
+        if self.ref.gone and self.ref != cython.address(_nothing):
             raise PoolError(f"pool {self.name!r} has been destroyed: make it again to use it")
         return 0
 
