@@ -87,10 +87,12 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def arguments(description: str) -> argparse.Namespace:
+def arguments(description: str, plot: bool = False) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", metavar="FILE", help="write the numbers to FILE too")
     parser.add_argument("--quick", action="store_true", help="few and short rounds: to see that it works")
+    if plot:
+        parser.add_argument("--plot", action="store_true", help="write the plots to docs/_static/")
     options = parser.parse_args()
     options.rounds = 3 if options.quick else 15
     options.scale = 10 if options.quick else 1  # a case's operations are divided by it

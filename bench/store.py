@@ -34,9 +34,9 @@ def json_value(random: random.Random) -> bytes:
     while len(text) < NBYTES:
         rows += [
             {
-                "id": random.getrandbits(32),
+                "id": random.getrandbits(30),
                 "user": f"{random.choice(WORDS)}.{random.choice(WORDS)}@example.org",
-                "score": random.randrange(1_000),
+                "score": random.randrange(500),
                 "active": random.random() < 0.5,
                 "tags": random.sample(WORDS, 2),
                 "created": f"2026-{random.randrange(1, 13):02}-{random.randrange(1, 29):02}T12:{random.randrange(60):02}:00Z",
