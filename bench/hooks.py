@@ -54,10 +54,10 @@ def main() -> None:
     options = arguments(__doc__ or "")
     with tempfile.TemporaryDirectory() as folder:
         cases = {
-            "without hooks": build(Path(folder), "without", "-DMP_HOOKED()=0"),
+            "without hooks": build(Path(folder), "without", "-DMP_HOOK()=NULL"),
             "with null hooks": build(Path(folder), "with"),
         }
-        report("claim and release of one word, a pair", measure(cases, options.rounds), options.json)
+        report("Null hooks: claim and release of one word, a pair", measure(cases, options.rounds), options)
 
 
 if __name__ == "__main__":

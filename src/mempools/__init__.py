@@ -9,16 +9,17 @@ from mempools.errors import (
     NotOwned,
     PoolError,
     StaleHandle,
-    WaitForbidden,
-    WouldBlock,
 )
 from mempools.leftovers import ArenaInfo, arenas, gc
 from mempools.objects.atomic import AtomicU64
 from mempools.objects.block import Block
 from mempools.objects.genpoolobject import GenPool
+from mempools.objects.poolobject import trace_allocations
+from mempools.objects.sites import Allocation, allocations
 from mempools.store import Store, StoreStats
 
 __all__ = [
+    "Allocation",
     "Arena",
     "ArenaInfo",
     "AtomicU64",
@@ -33,8 +34,8 @@ __all__ = [
     "StaleHandle",
     "Store",
     "StoreStats",
-    "WaitForbidden",
-    "WouldBlock",
+    "allocations",
     "arenas",
     "gc",
+    "trace_allocations",
 ]

@@ -156,13 +156,14 @@ class Arena:
                 os.close(fd)
 
     @classmethod
-    def _of(cls, mapping: Mapping, kind: str, name: str | None, path: str | None) -> Self:
+    def _of(cls, mapping: Mapping, kind: str, name: str | None, path: str | None, recover: bool = True) -> Self:
         arena = cls.__new__(cls)
         arena._hold(mapping, kind, name, path)
         try:
             mapping.ensure_slot()
-            with contextlib.suppress(Corrupt):  # check() is how to look at an arena that recovery cannot mend
-                mapping.recover()
+            if recover:
+                with contextlib.suppress(Corrupt):  # check() is how to look at an arena that recovery cannot mend
+                    mapping.recover()
         except BaseException:
             arena.close()
             raise
@@ -370,6 +371,9 @@ def _open(
 def _received(kind: str, name: str | None, path: str | None, key: bytes, pid: int, sender_fd: int) -> Arena:
     """The other end of a pickle: this process's mapping, or the file by its name, or the sender's descriptor."""
     mapping = mappings.find(key)
+    if mapping is not None:
+        # It recovered when it was opened. Again with every message would cost more than the message: a look at each process.
+        return Arena._of(mapping, kind, name, path, recover=False)
     for source in (path, f"/proc/{pid}/fd/{sender_fd}"):
         if mapping is None and source is not None:
             with contextlib.suppress(OSError, PoolError):

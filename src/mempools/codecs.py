@@ -13,6 +13,7 @@ package cramjam) and ``zstd`` or ``zstd:LEVEL`` (standard library from 3.14 on, 
 is imported when its codec is first asked for.
 """
 
+import importlib
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -65,34 +66,37 @@ class _Lz4:
         except ImportError as error:
             raise CodecMissing("codec 'lz4' needs the package cramjam: pip install 'mempools[lz4]'") from error
         self._compress = lz4.compress_block
-        self._decompress = lz4.decompress_block
         self._decompress_into = lz4.decompress_block_into
 
     def compress(self, data: Any, /) -> Any:
         return self._compress(data, store_size=False)
 
     def decompress(self, data: Any, nbytes: int, /) -> bytes:
-        return bytes(self._decompress(data, nbytes))
+        # Not decompress_block: when fewer bytes come out than it was told, it fills up with zeros.
+        buffer = bytearray(nbytes)
+        if self._decompress_into(data, buffer, nbytes) != nbytes:
+            raise ValueError(f"fewer than {nbytes} bytes came out")
+        return bytes(buffer)
 
     def decompress_into(self, data: Any, buffer: Any, /) -> None:
-        nbytes = self._decompress_into(data, buffer, len(buffer))
-        if nbytes != len(buffer):
-            raise ValueError(f"{nbytes} bytes came out where {len(buffer)} were stored")
+        if self._decompress_into(data, buffer, len(buffer)) != len(buffer):
+            raise ValueError(f"fewer than {len(buffer)} bytes came out")
+
+
+def _zstd_module() -> Any:
+    for name in ("compression.zstd", "backports.zstd"):
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    raise CodecMissing("codec 'zstd' needs Python 3.14 or the package backports.zstd: pip install 'mempools[zstd]'")
 
 
 class _Zstd:
     id = 2
 
     def __init__(self, level: int | None = None) -> None:
-        try:
-            try:
-                from compression import zstd
-            except ImportError:
-                from backports import zstd
-        except ImportError as error:
-            raise CodecMissing(
-                "codec 'zstd' needs Python 3.14 or the package backports.zstd: pip install 'mempools[zstd]'"
-            ) from error
+        zstd = _zstd_module()
         low, high = zstd.CompressionParameter.compression_level.bounds()
         if level is None:
             level = zstd.COMPRESSION_LEVEL_DEFAULT

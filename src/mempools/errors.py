@@ -10,10 +10,6 @@ class Exhausted(PoolError, MemoryError):
     """No memory of the wanted size now: the pool, the arena, a table in it, the file system or the cgroup is full."""
 
 
-class WouldBlock(Exhausted):
-    """The call may not wait and would have to."""
-
-
 class NotOwned(PoolError, ValueError):
     """A free of something that is not this process's block: free already, somebody else's, inside a block, or of
     another size. Nothing was changed."""
@@ -33,7 +29,3 @@ class Corrupt(PoolError):
 
 class LayoutMismatch(PoolError):
     """Not an arena, an arena of another version or machine, or a pool of another configuration."""
-
-
-class WaitForbidden(PoolError, RuntimeError):
-    """A wait was asked for where waiting would deadlock or stall an event loop."""

@@ -6,15 +6,13 @@ a mapping. Nothing here knows where the bytes lie.
 
 from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from mempools import codecs, sizes
 from mempools.arena import Arena
 from mempools.errors import Corrupt, LayoutMismatch, PoolError
-from mempools.objects.storeindex import StoreIndex, open_index, store_names
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer, WriteableBuffer
+from mempools.objects import storescan
+from mempools.objects.storeindex import StoreIndex, open_index
 
 Key = str | bytes
 
@@ -93,7 +91,6 @@ class Store(MutableMapping[Key, bytes]):
         self._codec = codec
         self._number = codec.id
         self._compress = codec.compress
-        self._decompress = codec.decompress
 
     @classmethod
     def attach(cls, name: str) -> Self:
@@ -107,7 +104,7 @@ class Store(MutableMapping[Key, bytes]):
     @classmethod
     def of(cls, arena: Arena) -> Self:
         """The one store of an arena. Errors as of `attach`."""
-        found = store_names(arena._mapping)
+        found = storescan.store_names(arena._mapping)
         if len(found) != 1:
             what = f"the stores {', '.join(map(repr, found))}: name one with arena.store(...)" if found else "no store"
             raise PoolError(f"{arena!r} has {what}")
@@ -119,16 +116,9 @@ class Store(MutableMapping[Key, bytes]):
         found = self._get_stored(key)
         if found is None:
             raise KeyError(key)
-        number, nbytes, stored = found
-        if not number:
-            return stored
-        if number == self._number:
-            value = self._decompress(stored, nbytes)
-            if len(value) == nbytes:
-                return value
-        return self._decode(key, number, nbytes, stored)
+        return self._decode(key, *found) if found[0] else found[2]
 
-    def __setitem__(self, key: Key, value: "ReadableBuffer") -> None:
+    def __setitem__(self, key: Key, value: Any) -> None:
         nbytes = len(value) if type(value) is bytes else memoryview(value).nbytes
         if self._number:
             stored = self._compress(value)
@@ -146,12 +136,12 @@ class Store(MutableMapping[Key, bytes]):
 
     def __len__(self) -> int:
         """Entries now. A sum of counts that others change meanwhile."""
-        return self._index.stats()[0]
+        return storescan.sizes(self._index)[0]
 
     def __iter__(self) -> Iterator[Key]:
         cursor, end = 0, self._index.nr_buckets
         while cursor < end:
-            cursor, keys = self._index.scan(cursor)
+            cursor, keys = storescan.scan(self._index, cursor)
             yield from keys
 
     def items(self) -> ItemsView[Key, bytes]:
@@ -168,22 +158,26 @@ class Store(MutableMapping[Key, bytes]):
         except KeyError:
             return default
 
-    # ---- in one step
-
     def _decode(self, key: Key, number: int, nbytes: int, stored: bytes) -> bytes:
-        if not number:
-            return stored
-        codec = codecs.by_id(number)
-        value = codec.decompress(stored, nbytes)
+        """A value from what is stored; Corrupt if that is not what the codec has made."""
+        codec = self._codec if number == self._number else codecs.by_id(number)
+        try:
+            value = codec.decompress(stored, nbytes)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise Corrupt(f"{key!r}: codec {codec.name} cannot read its {len(stored)} stored bytes: {error}") from error
         if len(value) != nbytes:
             raise Corrupt(f"{key!r}: codec {codec.name} made {len(value)} bytes of a value that had {nbytes}")
         return value
+
+    # ---- in one step
 
     def pop(self, key: Key, default: Any = _missing) -> Any:
         """Delete, and return the value: of several poppers one gets it."""
         found = self._index.pop(key)
         if found is not None:
-            return self._decode(key, *found)
+            return self._decode(key, *found) if found[0] else found[2]
         if default is _missing:
             raise KeyError(key)
         return default
@@ -206,7 +200,7 @@ class Store(MutableMapping[Key, bytes]):
         for key in self:
             self._index.delete(key)
 
-    def get_into(self, key: Key, buffer: "WriteableBuffer") -> int:
+    def get_into(self, key: Key, buffer: Any) -> int:
         """Read a value into a writable, contiguous buffer; returns its size in bytes.
 
         KeyError if there is none, ValueError if the buffer is too small (it may have changed). While others replace the value,
@@ -224,7 +218,15 @@ class Store(MutableMapping[Key, bytes]):
                 raise ValueError(f"{key!r} has {nbytes} bytes, the buffer only {len(target)}")
             target = target[:nbytes]
         if number:
-            codecs.by_id(number).decompress_into(stored, target)
+            codec = codecs.by_id(number)
+            try:
+                codec.decompress_into(stored, target)
+            except MemoryError:
+                raise
+            except Exception as error:
+                raise Corrupt(
+                    f"{key!r}: codec {codec.name} cannot read its {len(stored)} stored bytes: {error}"
+                ) from error
         else:
             target[:] = stored
         return nbytes
@@ -244,17 +246,17 @@ class Store(MutableMapping[Key, bytes]):
     @property
     def arena(self) -> Arena:
         """The arena it lies in."""
-        return self._index.arena  # type: ignore[no-any-return]
+        return self._index.arena
 
     def stats(self) -> StoreStats:
         """Sizes now. Thread-safe, process-safe, takes no lock."""
-        count, logical, stored, taken, table, capacity = self._index.stats()
+        count, logical, stored, taken, table, capacity = storescan.sizes(self._index)
         # A granule of 64 bytes has its byte in the owner map and an eighth of a bit in the summary.
         return StoreStats(count, logical, stored, taken + taken // 64 + taken // 4096 + table, capacity)
 
     def check(self) -> None:
         """Walk everything; Corrupt, with a line for each contradiction. Writers wait meanwhile, a part of the keys at a time."""
-        problems = self._index.check()
+        problems = storescan.check(self._index)
         if problems:
             raise Corrupt("; ".join(problems))
 

@@ -423,9 +423,13 @@ def test_blocks_go_to_and_fro(method, channel):
     context = multiprocessing.get_context(method)
     with Arena.anonymous("1M") as arena:
         pool = arena.genpool("pool", granule=GRANULE, size=65536, shares=64)
-        requests, replies = (Channel(context) for _ in range(2)) if channel == "pipe" else (
-            context.SimpleQueue(),
-            context.SimpleQueue(),
+        requests, replies = (
+            (Channel(context) for _ in range(2))
+            if channel == "pipe"
+            else (
+                context.SimpleQueue(),
+                context.SimpleQueue(),
+            )
         )
         process = context.Process(target=serve, args=(requests, replies))
         process.start()

@@ -9,9 +9,16 @@ from mempools.errors import PoolError
 VALUES = [b"", b"x", b"abc" * 1000, bytes(range(256)) * 16, bytes(1 << 20)]
 
 
+def available(name):
+    try:
+        return codecs.get(name)
+    except codecs.CodecMissing:
+        pytest.skip(f"{name} is not installed")
+
+
 @pytest.fixture(params=["none", "lz4", "zstd", "zstd:3", "zstd:-1"])
 def codec(request):
-    return codecs.get(request.param)
+    return available(request.param)
 
 
 @pytest.fixture
@@ -37,24 +44,31 @@ def test_compresses(codec):
 
 @pytest.mark.parametrize("name", ["lz4", "zstd"])
 def test_garbage_is_an_exception(name):
-    codec = codecs.get(name)
+    codec = available(name)
     for garbage in (b"\xff" * 50, bytes(codec.compress(b"abc" * 100))[:7]):
         with pytest.raises(Exception, match="."):
             codec.decompress(bytes(garbage), 300)
 
 
 def test_levels_share_a_number():
+    available("zstd")
     assert codecs.get("zstd:19").id == codecs.get("zstd").id
     assert codecs.get("zstd:19") is codecs.get("zstd:19")
 
 
-@pytest.mark.parametrize("name", ["lzma", "", "zstd:", "zstd:high", "zstd:4000", "lz4:1"])
+@pytest.mark.parametrize("name", ["lzma", "", "zstd:", "zstd:high", "lz4:1"])
 def test_unknown(name):
     with pytest.raises(codecs.UnknownCodec, match="codec"):
         codecs.get(name)
 
 
-@pytest.mark.parametrize(("name", "modules"), [("lz4", ["cramjam"]), ("zstd", ["compression", "backports"])])
+def test_levels_have_bounds():
+    available("zstd")
+    with pytest.raises(codecs.UnknownCodec, match="not 4000"):
+        codecs.get("zstd:4000")
+
+
+@pytest.mark.parametrize(("name", "modules"), [("lz4", ["cramjam"]), ("zstd", ["compression.zstd", "backports.zstd"])])
 def test_missing_library_says_what_to_install(name, modules, monkeypatch, clean_registry):
     for module in modules:
         monkeypatch.setitem(sys.modules, module, None)
@@ -98,11 +112,12 @@ def test_register_refuses(name, number, clean_registry):
 
 
 def test_by_id_finds_builtin_codecs(clean_registry):
+    available("lz4"), available("zstd")
     assert [codecs.by_id(number).name.partition(":")[0] for number in (0, 1, 2)] == ["none", "lz4", "zstd"]
 
 
 def test_zstd_from_several_threads():
-    codec = codecs.get("zstd")
+    codec = available("zstd")
     failures = []
 
     def work(seed):

@@ -1,6 +1,7 @@
 """GenPool in one process: algorithms, chunks, frees that must be refused, bulk calls, the registry."""
 
 import array
+import gc
 
 import pytest
 
@@ -839,7 +840,16 @@ def test_bulk_buffers_that_are_refused(pool, out):
 
 def test_bulk_frees_that_are_refused(pool):
     offsets = pool.alloc_bulk(4, GRANULE)
-    for wrong in (array.array("I", [0] * 8), array.array("d", map(float, offsets)), {1, 2}, 7, ["a"], [1.5], [None], [TOP]):
+    for wrong in (
+        array.array("I", [0] * 8),
+        array.array("d", map(float, offsets)),
+        {1, 2},
+        7,
+        ["a"],
+        [1.5],
+        [None],
+        [TOP],
+    ):
         with pytest.raises((TypeError, ValueError, BufferError, OverflowError)):
             pool.free_bulk(wrong, GRANULE)
     assert pool.size - pool.avail == 4 * GRANULE
@@ -916,6 +926,21 @@ def test_repr(arena, pool):
     assert "'pool'" in repr(pool)
     assert "arena" in repr(pool)
     assert "foreign" in repr(bare())
+
+
+def test_the_cycle_collector_may_clear_a_handle(pool):
+    """It takes the handle's parent away before the handle goes: the pool's memory must not go with it."""
+
+    class Ring:
+        pass
+
+    for _ in range(10):
+        ring = Ring()
+        ring.handle = pool.handle()
+        ring.self = ring
+        del ring
+        gc.collect()
+    pool.free_offset(pool.alloc_offset(GRANULE), GRANULE)
 
 
 def test_made_by_new_alone(arena):

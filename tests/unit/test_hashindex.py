@@ -10,7 +10,8 @@ import pytest
 
 import mempools as mp
 from mempools.check import steps
-from mempools.objects.storeindex import open_index, store_names
+from mempools.objects import storescan
+from mempools.objects.storeindex import open_index
 
 OLD = b"old" * 400
 NEW = b"new!" * 700
@@ -35,7 +36,7 @@ def shared():
 def values(index):
     found, cursor = {}, 0
     while cursor < index.nr_buckets:
-        cursor, keys = index.scan(cursor)
+        cursor, keys = storescan.scan(index, cursor)
         for key in keys:
             assert key not in found
             found[key] = index.get(key)[2]
@@ -51,7 +52,7 @@ def test_put_get_delete(index):
     assert index.delete("a") is True
     assert index.delete("a") is False
     assert index.get("a") is None
-    assert index.check() == []
+    assert storescan.check(index) == []
 
 
 def test_str_and_bytes_keys_differ(index):
@@ -90,7 +91,7 @@ def test_refuses(index):
         index.put("\udc80", 0, 1, b"v")
     with pytest.raises(ValueError, match="up to 1073741824 bytes"):
         index.put("x", 1, (1 << 30) + 1, b"v")
-    assert index.stats()[0] == 0
+    assert storescan.sizes(index)[0] == 0
 
 
 @pytest.mark.parametrize("nbytes", [0, 1, 39, 40, 41, 64, 65535, 65536, 65537, 1 << 20])
@@ -101,7 +102,7 @@ def test_sizes(index, nbytes):
     buffer = bytearray(nbytes + 3)
     assert index.get_raw_into("k", buffer) == (0, nbytes, None)
     assert buffer[:nbytes] == value
-    assert index.check() == []
+    assert storescan.check(index) == []
 
 
 def test_get_raw_into_hands_out_what_does_not_fit_or_is_compressed(index):
@@ -116,22 +117,22 @@ def test_get_raw_into_hands_out_what_does_not_fit_or_is_compressed(index):
 
 def test_only_if_absent(index):
     assert index.put("k", 0, 1, b"1", True) is True
-    before = index.stats()
+    before = storescan.sizes(index)
     assert index.put("k", 0, 1, b"2", True) is False
     assert index.get("k")[2] == b"1"
-    assert index.stats() == before
-    assert index.check() == []
+    assert storescan.sizes(index) == before
+    assert storescan.check(index) == []
 
 
 def test_statistics(index):
     index.put("a", 1, 4000, bytes(1000))
     index.put("b", 1, 500, bytes(10))
-    assert index.stats()[:4] == (2, 4500, 1010, 1152)
+    assert storescan.sizes(index)[:4] == (2, 4500, 1010, 1152)
     index.put("a", 1, 1, b"")
-    assert index.stats()[:4] == (2, 501, 10, 128)
+    assert storescan.sizes(index)[:4] == (2, 501, 10, 128)
     index.pop("a")
     index.delete("b")
-    assert index.stats()[:4] == (0, 0, 0, 0)
+    assert storescan.sizes(index)[:4] == (0, 0, 0, 0)
 
 
 def test_long_chains_keep_everything():
@@ -144,7 +145,7 @@ def test_long_chains_keep_everything():
             index.delete(f"key {i}")
             del expected[f"key {i}"]
         assert values(index) == expected
-        assert index.check() == []
+        assert storescan.check(index) == []
 
 
 def test_scan_of_a_bucket_larger_than_the_buffer():
@@ -153,17 +154,17 @@ def test_scan_of_a_bucket_larger_than_the_buffer():
         keys = {f"{i:05}" + "k" * 60000 for i in range(5)}
         for key in keys:
             index.put(key, 0, 0, b"")
-        assert set(index.scan(0)[1]) == keys
+        assert set(storescan.scan(index, 0)[1]) == keys
 
 
 def test_exhausted_changes_nothing(index):
     index.put("a", 0, len(OLD), OLD)
-    before = index.stats()
+    before = storescan.sizes(index)
     with pytest.raises(mp.Exhausted, match="no room for an entry of 5000025 bytes"):
         index.put("a", 0, 5_000_000, bytes(5_000_000))
-    assert index.stats()[:5] == before[:5]
+    assert storescan.sizes(index)[:5] == before[:5]
     assert index.get("a")[2] == OLD
-    assert index.check() == []
+    assert storescan.check(index) == []
 
 
 def test_full_and_emptied_again():
@@ -177,8 +178,8 @@ def test_full_and_emptied_again():
         assert nr == (256 << 10) // 1088
         for i in range(nr):
             index.delete(str(i))
-        assert index.stats()[:4] == (0, 0, 0, 0)
-        assert index.check() == []
+        assert storescan.sizes(index)[:4] == (0, 0, 0, 0)
+        assert storescan.check(index) == []
 
 
 def test_random_operations_agree_with_a_dict(index):
@@ -197,22 +198,27 @@ def test_random_operations_agree_with_a_dict(index):
             found = index.get(key)
             assert (found and found[2]) == model.get(key)
     assert values(index) == model
-    assert index.stats()[0] == len(model)
-    assert index.check() == []
+    assert storescan.sizes(index)[0] == len(model)
+    assert storescan.check(index) == []
 
 
 def test_names(shared):
     index_in(shared, "one")
     shared.genpool("pool")
     index_in(shared, "two")
-    assert store_names(shared._mapping) == ["one", "two"]
+    assert storescan.store_names(shared._mapping) == ["one", "two"]
 
 
 def test_closed_arena():
     arena = mp.Arena("1M")
     index = index_in(arena)
     arena.close()
-    for call in (lambda: index.get("a"), lambda: index.put("a", 0, 0, b""), lambda: index.scan(0), index.stats):
+    for call in (
+        lambda: index.get("a"),
+        lambda: index.put("a", 0, 0, b""),
+        lambda: storescan.scan(index, 0),
+        lambda: storescan.sizes(index),
+    ):
         with pytest.raises(mp.PoolError, match="closed"):
             call()
 
@@ -270,8 +276,8 @@ def test_killed_at_every_step(shared, what):
         shared.recover()
         found = index.get("k")
         assert (found and found[2]) == value  # recovery shows nothing else than what could be seen before
-        assert index.check() == []
-        assert index.stats()[0] == 23 + (value is not None)
+        assert storescan.check(index) == []
+        assert storescan.sizes(index)[0] == 23 + (value is not None)
         if not died:
             break
         n += 1
@@ -291,7 +297,7 @@ def test_recovery_killed_at_every_window(shared):
             died = dies_at(n, shared.recover, op="window")
             shared.recover()
             assert index.get("k")[2] == (OLD if site.endswith(("journal", "moved")) else NEW)
-            assert index.check() == []
+            assert storescan.check(index) == []
             if not died:
                 break
             n += 1
@@ -305,7 +311,7 @@ def test_a_writer_waits_for_the_dead_and_recovers_by_itself(shared):
     assert dies_at(1, lambda: index.put("k", 0, len(NEW), NEW), op="window", site="D:hashcommit.committed")
     index.put("k", 0, 1, b"1")
     assert index.get("k")[2] == b"1"
-    assert index.check() == []
+    assert storescan.check(index) == []
 
 
 def test_a_put_between_any_two_steps_of_a_get(index):
@@ -359,7 +365,7 @@ def test_a_reader_beside_writers_that_never_rest(index):
         stop.set()
         for writer in writers:
             writer.join()
-    assert index.check() == []
+    assert storescan.check(index) == []
 
 
 # ---- garbage in the arena
@@ -404,7 +410,7 @@ def scribble(seed):
                     except (mp.PoolError, ValueError):
                         pass
             try:
-                index.check()
+                storescan.check(index)
                 values(index)
             except (mp.PoolError, ValueError, TypeError, AssertionError):
                 pass

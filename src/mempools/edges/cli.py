@@ -18,9 +18,9 @@ from mempools import sizes
 from mempools.arena import Arena
 from mempools.edges import pack as packing
 from mempools.edges.tree import MANIFEST, key_of, path_of
-from mempools.errors import PoolError
+from mempools.errors import Corrupt, PoolError
 from mempools.leftovers import ArenaInfo, arenas, gc
-from mempools.objects.storeindex import store_names
+from mempools.objects.storescan import store_names
 from mempools.store import Store
 
 Result = int
@@ -30,9 +30,16 @@ class _No(Exception):
     """Exit status 1, with a message."""
 
 
+def _write(data: bytes) -> None:
+    """All of it, also where standard output has no buffer (python -u) and takes a part at a time."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[sys.stdout.buffer.write(rest) :]
+
+
 def _print(line: str) -> None:
     """A line of a result; names that are not UTF-8 as they are."""
-    sys.stdout.buffer.write(os.fsencode(line) + b"\n")
+    _write(os.fsencode(line) + b"\n")
 
 
 def _print_json(value: Any) -> None:
@@ -121,7 +128,7 @@ def _cat(args: argparse.Namespace) -> Result:
         for path in args.key:
             value = _lookup(store, path)
             if isinstance(value, bytes):
-                sys.stdout.buffer.write(value)
+                _write(value)
             else:
                 _warn(f"{args.name}: {value}")
                 status = 1
@@ -245,12 +252,10 @@ def _rm(args: argparse.Namespace) -> Result:
 def _check(args: argparse.Namespace) -> Result:
     problems: list[str] = []
     with _attach(args.name) as arena:
-        names = store_names(arena._mapping)
-        for part in [arena, *map(arena.store, names)]:
-            try:
-                part.check()
-            except PoolError as error:
-                problems.append(str(error))
+        try:
+            arena.check()
+        except Corrupt as error:
+            problems = str(error).split("; ")
     if args.json:
         _print_json({"name": args.name, "problems": problems})
     else:
@@ -262,7 +267,7 @@ def _check(args: argparse.Namespace) -> Result:
 
 
 def _recover(args: argparse.Namespace) -> Result:
-    with Arena.attach(args.name) as arena:  # attaching sweeps what it finds; this is for what comes between
+    with _attach(args.name) as arena:  # attaching sweeps what it finds; this is for what comes between
         nr = arena.recover()
     if args.json:
         _print_json({"name": args.name, "recovered": nr})

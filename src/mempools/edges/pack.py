@@ -145,9 +145,9 @@ def keys(store: Store) -> list[Key]:
 def verify(directory: str, store: Store) -> Iterator[str]:
     """The differences between a directory and a store, a line each."""
     here, there = scan(directory), manifest(store)
-    there_files = {path_of(key) for key in keys(store)}
+    there_files = {path_of(key): key for key in keys(store)}
     for what, mine, theirs in (
-        ("file", set(here.files), there_files),
+        ("file", set(here.files), set(there_files)),
         ("directory", set(here.directories), set(there.directories)),
         ("link", set(here.links), set(there.links)),
     ):
@@ -161,10 +161,10 @@ def verify(directory: str, store: Store) -> Iterator[str]:
         if here.links[path] != there.links[path]:
             yield f"link {path} leads to {here.links[path]} in the directory, to {there.links[path]} in the store"
     with Progress("verifying", sum(here.nbytes.values())) as bar:
-        for path in sorted(set(here.files) & there_files):
+        for path in sorted(here.files.keys() & there_files.keys()):
             with open(os.path.join(directory, path), "rb") as file:
                 mine_bytes = file.read()
-            theirs_bytes = store.get(key_of(path))
+            theirs_bytes = store.get(there_files[path])
             bar.add(len(mine_bytes))
             if theirs_bytes is None:
                 yield f"file {path} is only in the directory"

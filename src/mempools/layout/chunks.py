@@ -32,7 +32,7 @@ from cython.cimports.mempools.machine.atomics import (
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.lanes import every_lane, lane_mask
 from cython.cimports.mempools.parts.owners import OWNER_META, START
-from cython.cimports.mempools.parts.status import BUSY, CORRUPT, NOT_FOUND, OK
+from cython.cimports.mempools.parts.status import BUSY, CORRUPT, NOT_FOUND, OK, TABLE_FULL
 
 register_module(cython.address(this_module_step))
 
@@ -86,18 +86,27 @@ def chunk_format(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def chunk_publish(arena: cython.pointer(ArenaRef), entry: cython.pointer(PoolEntry), offset: uint64_t) -> cython.void:
-    """Makes a formatted chunk the newest of its pool."""
+def chunk_publish(arena: cython.pointer(ArenaRef), entry: cython.pointer(PoolEntry), offset: uint64_t) -> cython.int:
+    """Makes a formatted chunk the newest of its pool: OK; TABLE_FULL when the pool has MAX_CHUNKS."""
     chunk: cython.pointer(Chunk) = cython.cast(cython.pointer(Chunk), arena.base + offset)
     head: uint64_t = read_once(cython.address(entry.head), b"chunks.publish")
     seen: uint64_t
+    depth: uint64_t
     while True:
+        depth = 0
+        if head and inside_chunk(arena, head):
+            # Relaxed: a published chunk's fields are constant, and the swap below fails if `head` is not the newest.
+            older: cython.pointer(Chunk) = cython.cast(cython.pointer(Chunk), arena.base + head)
+            depth = read_once(cython.address(older.depth), b"chunks.publish") + 1
+        if depth >= MAX_CHUNKS:
+            return TABLE_FULL
         write_once(cython.address(chunk.next), head, b"chunks.publish")
+        write_once(cython.address(chunk.depth), depth, b"chunks.publish")
         # [R:chunks.publish] release; pairs with [A:chunks.head]: whoever sees the chunk sees its fields and its zeroed map.
         # Without it a reader could take the bytes that the pages held before for owners, or for free granules.
         seen = cmpxchg_release(cython.address(entry.head), head, offset, b"R:chunks.publish")
         if seen == head:
-            return
+            return OK
         head = seen
 
 

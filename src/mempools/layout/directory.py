@@ -39,7 +39,6 @@ from cython.cimports.mempools.layout.growth import (
 from cython.cimports.mempools.layout.pages import pages_free
 from cython.cimports.mempools.layout.refs import ArenaRef, PoolRef
 from cython.cimports.mempools.layout.structs import (
-    MAX_CHUNKS,
     NAME_BYTES,
     NR_POOLS,
     STATE_DROPPING,
@@ -135,7 +134,9 @@ def make(
         b"directory.make",
     )
     write_once(
-        cython.address(entry.serial), read_once(cython.address(arena.super.nr_made), b"directory.make"), b"directory.make"
+        cython.address(entry.serial),
+        read_once(cython.address(arena.super.nr_made), b"directory.make"),
+        b"directory.make",
     )
     write_once(cython.address(entry.kind), config.kind, b"directory.make")
     write_once(cython.address(entry.shift), config.shift, b"directory.make")
@@ -342,8 +343,6 @@ def directory_add_foreign(pool: cython.pointer(PoolRef), chunk: cython.pointer(F
     if status != OK:
         return status
     pool_update(pool)
-    if pool.nr_chunks == MAX_CHUNKS:
-        status = TABLE_FULL
     for i in range(pool.nr_chunks):
         if chunk.base <= pool.chunks[i].base + ((pool.chunks[i].nr << pool.shift) - 1) and last >= pool.chunks[i].base:
             status = MISMATCH

@@ -23,11 +23,10 @@ from cython.cimports.mempools.layout.chunks import (
     chunk_publish,
     inside_chunk,
 )
-from cython.cimports.mempools.layout.pages import pages_alloc, pages_transfer
+from cython.cimports.mempools.layout.pages import pages_alloc, pages_free, pages_transfer
 from cython.cimports.mempools.layout.refs import ArenaRef, PoolRef
 from cython.cimports.mempools.layout.structs import (
     KIND_PAGES,
-    MAX_CHUNKS,
     PAGE_BYTES,
     PAGE_SHIFT,
     Chunk,
@@ -37,7 +36,7 @@ from cython.cimports.mempools.layout.structs import (
 from cython.cimports.mempools.machine.atomics import load_acquire, read_once, this_module_step, window, write_once
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.owners import OWNER_STRUCT
-from cython.cimports.mempools.parts.status import EXHAUSTED, NOT_REGISTERED, OK, TABLE_FULL
+from cython.cimports.mempools.parts.status import EXHAUSTED, NOT_REGISTERED, OK
 
 register_module(cython.address(this_module_step))
 
@@ -94,8 +93,10 @@ def chunk_add(
     while chunk_overhead(nr) > before:
         nr -= 1
     chunk_format(arena, offset[0], nr, offset[0] + before, run_nbytes)
-    chunk_publish(arena, entry, offset[0])
-    return OK
+    status = chunk_publish(arena, entry, offset[0])
+    if status != OK:
+        pages_free(arena, offset[0] >> PAGE_SHIFT, run_nbytes >> PAGE_SHIFT, owner)
+    return status
 
 
 @cython.cfunc
@@ -123,8 +124,10 @@ def foreign_add(
     write_once(cython.address(chunk.device), foreign.device, b"growth.foreign")
     write_once(cython.address(chunk.has_device), foreign.has_device, b"growth.foreign")
     write_once(cython.address(chunk.cookie), foreign.cookie, b"growth.foreign")
-    chunk_publish(arena, entry, offset[0])
-    return OK
+    status = chunk_publish(arena, entry, offset[0])
+    if status != OK:
+        pages_free(arena, offset[0] >> PAGE_SHIFT, run_nbytes >> PAGE_SHIFT, owner)
+    return status
 
 
 @cython.cfunc
@@ -143,8 +146,6 @@ def pool_grow(pool: cython.pointer(PoolRef), nr: uint64_t) -> cython.int:
         return NOT_REGISTERED
     if pool.kind == KIND_PAGES or pool.limit or pool.foreign:
         return EXHAUSTED
-    if pool.nr_chunks == MAX_CHUNKS:
-        return TABLE_FULL
     for i in range(pool.nr_chunks):
         total += pool.chunks[i].nr
     want = total if total > _FIRST_CHUNK >> pool.shift else _FIRST_CHUNK >> pool.shift

@@ -47,7 +47,7 @@ from cython.cimports.mempools.layout.superblock import (
 from cython.cimports.mempools.machine.atomics import fetch_add_relaxed, read_once, this_module_step, write_once
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.machine.memory import close_fd, unmap_pages
-from cython.cimports.mempools.parts.status import INTERRUPTED, OK, TIMED_OUT
+from cython.cimports.mempools.parts.status import OK, TIMED_OUT
 
 from mempools.errors import Busy, Corrupt, PoolError
 from mempools.layout.superblock import inspect
@@ -212,7 +212,10 @@ class Mapping:
     def pool_release(self, pool: cython.pointer(PoolRef)) -> cython.void:
         """One object less. Of a pool that lives the reference stays, for the next one. Relaxed: the interpreter's reference
         counts order the objects' ends, and `gone` is set only while an object exists."""
-        if fetch_add_relaxed(cython.address(pool.nr_objects), ~cython.cast(uint64_t, 0), b"mapping.pool") == 1 and pool.gone:
+        if (
+            fetch_add_relaxed(cython.address(pool.nr_objects), ~cython.cast(uint64_t, 0), b"mapping.pool") == 1
+            and pool.gone
+        ):
             if self.open_pools[pool.index] == pool:  # forgotten in a forked child
                 self.open_pools[pool.index] = cython.NULL
             free(pool)
@@ -248,8 +251,9 @@ class Mapping:
 
     def forget(self) -> None:
         """One opener less, without closing: pools and blocks may go on using the arena until they go too."""
-        with _guard:
-            self.opens -= 1
+        if _guard is not None:  # cleared when the interpreter ends before its objects do
+            with _guard:
+                self.opens -= 1
 
     def close(self) -> None:
         """One opener less; the last one closes. Busy while views of blocks exist. Thread-safe."""

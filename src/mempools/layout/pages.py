@@ -12,7 +12,15 @@ if not cython.compiled:
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.mempools.layout.chunks import chunk_format, chunk_map, chunk_overhead, chunk_publish
 from cython.cimports.mempools.layout.refs import ArenaRef, ChunkRef
-from cython.cimports.mempools.layout.structs import KIND_PAGES, NR_POOLS, PAGE_BYTES, PAGE_SHIFT, STATE_LIVE, Chunk, PoolEntry
+from cython.cimports.mempools.layout.structs import (
+    KIND_PAGES,
+    NR_POOLS,
+    PAGE_BYTES,
+    PAGE_SHIFT,
+    STATE_LIVE,
+    Chunk,
+    PoolEntry,
+)
 from cython.cimports.mempools.machine.atomics import store_release, this_module_step, write_once
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.ownermap import claim, release, transfer

@@ -106,7 +106,8 @@ cdef struct Chunk:             # 128 bytes; constant after its offset is in Pool
     uint64_t cookie            # given at add, handed back at alloc (the kernel's "owner")
     uint64_t run               # the chunk's pages: offset and bytes (0, 0: part of the arena's header)
     uint64_t run_nbytes
-    uint64_t reserved[5]
+    uint64_t depth             # chunks that are older; at most MAX_CHUNKS - 1
+    uint64_t reserved[4]
 
 cdef struct ShareRecord:       # 128 bytes
     uint64_t state             # generation << 16 | slot << 8 | STATE_*

@@ -57,9 +57,11 @@ typedef uint64_t (*mp_step_fn)(const char *site, int op, int size, void *addr, u
 
 static mp_step_fn mp_step __attribute__((unused)); /* one per extension module; null in production */
 
-#ifndef MP_HOOKED /* bench/hooks.py compiles the operations without a hook too, to show what the hook costs */
-#define MP_HOOKED() __builtin_expect(__atomic_load_n(&mp_step, __ATOMIC_RELAXED) != NULL, 0)
+#ifndef MP_HOOK /* bench/hooks.py compiles the operations without a hook too, to show what the hook costs */
+#define MP_HOOK() __atomic_load_n(&mp_step, __ATOMIC_RELAXED)
 #endif
+/* Loaded once: a hook that is taken away between the question and the call is still called, and not a null pointer. */
+#define MP_IF_HOOKED const mp_step_fn mp_hook = MP_HOOK(); if (__builtin_expect(mp_hook != NULL, 0))
 
 /* x86 orders a locked instruction fully; aarch64's seq_cst read-modify-write is weaker than the kernel's full order. */
 #if defined(__x86_64__)
@@ -121,16 +123,16 @@ MP_INLINE int64_t mp_native_futex_wake(uint32_t *word, uint32_t nr) {
 
 /* ---- the vocabulary: hook, or the native operation ---- */
 
-#define MP_STEP(op, size, addr, a, b) mp_step(site, op, size, (void *)(addr), (uint64_t)(a), (uint64_t)(b))
+#define MP_STEP(op, size, addr, a, b) mp_hook(site, op, size, (void *)(addr), (uint64_t)(a), (uint64_t)(b))
 
 #define MP_DEFINE_CMPXCHG(suffix, SUFFIX, T, bits, tail)                                                      \
     MP_INLINE T mp_cmpxchg##suffix##tail(T *p, T old, T new_, const char *site) {                             \
-        if (MP_HOOKED()) return (T)MP_STEP(MP_CMPXCHG##SUFFIX, sizeof(T), p, old, new_);                      \
+        MP_IF_HOOKED return (T)MP_STEP(MP_CMPXCHG##SUFFIX, sizeof(T), p, old, new_);                      \
         return mp_native_cmpxchg##suffix##bits(p, old, new_);                                                 \
     }
 #define MP_DEFINE_RMW(fam, FAM, suffix, SUFFIX, T, bits, tail)                                                \
     MP_INLINE T mp_##fam##suffix##tail(T *p, T v, const char *site) {                                         \
-        if (MP_HOOKED()) return (T)MP_STEP(MP_##FAM##SUFFIX, sizeof(T), p, v, 0);                             \
+        MP_IF_HOOKED return (T)MP_STEP(MP_##FAM##SUFFIX, sizeof(T), p, v, 0);                             \
         return mp_native_##fam##suffix##bits(p, v);                                                           \
     }
 #define MP_DEFINE_FAMILY(fam, FAM, T, bits, tail)                                                             \
@@ -140,19 +142,19 @@ MP_INLINE int64_t mp_native_futex_wake(uint32_t *word, uint32_t nr) {
     MP_DEFINE_RMW(fam, FAM, , , T, bits, tail)
 #define MP_DEFINE_WORD(T, bits, tail)                                                                         \
     MP_INLINE T mp_read_once##tail(const T *p, const char *site) {                                            \
-        if (MP_HOOKED()) return (T)MP_STEP(MP_READ_ONCE, sizeof(T), p, 0, 0);                                 \
+        MP_IF_HOOKED return (T)MP_STEP(MP_READ_ONCE, sizeof(T), p, 0, 0);                                 \
         return __atomic_load_n(p, __ATOMIC_RELAXED);                                                          \
     }                                                                                                         \
     MP_INLINE T mp_load_acquire##tail(const T *p, const char *site) {                                         \
-        if (MP_HOOKED()) return (T)MP_STEP(MP_LOAD_ACQUIRE, sizeof(T), p, 0, 0);                              \
+        MP_IF_HOOKED return (T)MP_STEP(MP_LOAD_ACQUIRE, sizeof(T), p, 0, 0);                              \
         return __atomic_load_n(p, __ATOMIC_ACQUIRE);                                                          \
     }                                                                                                         \
     MP_INLINE void mp_write_once##tail(T *p, T v, const char *site) {                                         \
-        if (MP_HOOKED()) { MP_STEP(MP_WRITE_ONCE, sizeof(T), p, v, 0); return; }                              \
+        MP_IF_HOOKED { MP_STEP(MP_WRITE_ONCE, sizeof(T), p, v, 0); return; }                              \
         __atomic_store_n(p, v, __ATOMIC_RELAXED);                                                             \
     }                                                                                                         \
     MP_INLINE void mp_store_release##tail(T *p, T v, const char *site) {                                      \
-        if (MP_HOOKED()) { MP_STEP(MP_STORE_RELEASE, sizeof(T), p, v, 0); return; }                           \
+        MP_IF_HOOKED { MP_STEP(MP_STORE_RELEASE, sizeof(T), p, v, 0); return; }                           \
         __atomic_store_n(p, v, __ATOMIC_RELEASE);                                                             \
     }                                                                                                         \
     MP_DEFINE_CMPXCHG(_relaxed, _RELAXED, T, bits, tail)                                                      \
@@ -167,46 +169,46 @@ MP_DEFINE_WORD(uint64_t, 64, )
 MP_DEFINE_WORD(uint32_t, 32, 32)
 
 MP_INLINE void mp_smp_mb(const char *site) {
-    if (MP_HOOKED()) { MP_STEP(MP_SMP_MB, 0, NULL, 0, 0); return; }
+    MP_IF_HOOKED { MP_STEP(MP_SMP_MB, 0, NULL, 0, 0); return; }
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 /* x86 keeps loads in order with loads and stores with stores; aarch64's acquire and release fences are at least that. */
 MP_INLINE void mp_smp_rmb(const char *site) {
-    if (MP_HOOKED()) { MP_STEP(MP_SMP_RMB, 0, NULL, 0, 0); return; }
+    MP_IF_HOOKED { MP_STEP(MP_SMP_RMB, 0, NULL, 0, 0); return; }
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
 }
 MP_INLINE void mp_smp_wmb(const char *site) {
-    if (MP_HOOKED()) { MP_STEP(MP_SMP_WMB, 0, NULL, 0, 0); return; }
+    MP_IF_HOOKED { MP_STEP(MP_SMP_WMB, 0, NULL, 0, 0); return; }
     __atomic_thread_fence(__ATOMIC_RELEASE);
 }
 /* A full barrier after a successful relaxed, acquire or release read-modify-write: free on x86. */
 MP_INLINE void mp_smp_mb_after_atomic(const char *site) {
-    if (MP_HOOKED()) { MP_STEP(MP_SMP_MB_AFTER_ATOMIC, 0, NULL, 0, 0); return; }
+    MP_IF_HOOKED { MP_STEP(MP_SMP_MB_AFTER_ATOMIC, 0, NULL, 0, 0); return; }
     MP_FULL_AFTER();
 }
 MP_INLINE void mp_cpu_relax(const char *site) {
-    if (MP_HOOKED()) { MP_STEP(MP_CPU_RELAX, 0, NULL, 0, 0); return; }
+    MP_IF_HOOKED { MP_STEP(MP_CPU_RELAX, 0, NULL, 0, 0); return; }
     MP_PAUSE();
 }
 MP_INLINE int64_t mp_futex_wait(uint32_t *word, uint32_t value, uint64_t timeout_ns, const char *site) {
-    if (MP_HOOKED()) return (int64_t)MP_STEP(MP_FUTEX_WAIT, 4, word, value, timeout_ns);
+    MP_IF_HOOKED return (int64_t)MP_STEP(MP_FUTEX_WAIT, 4, word, value, timeout_ns);
     return mp_native_futex_wait(word, value, timeout_ns);
 }
 MP_INLINE int64_t mp_futex_wake(uint32_t *word, uint32_t nr, const char *site) {
-    if (MP_HOOKED()) return (int64_t)MP_STEP(MP_FUTEX_WAKE, 4, word, nr, 0);
+    MP_IF_HOOKED return (int64_t)MP_STEP(MP_FUTEX_WAKE, 4, word, nr, 0);
     return mp_native_futex_wake(word, nr);
 }
 /* Plain copies into or out of shared memory: declared, so that a checker sees them. */
 MP_INLINE void mp_copy(void *to, const void *from, uint64_t nbytes, const char *site) {
-    if (MP_HOOKED()) { MP_STEP(MP_COPY, 0, to, (uintptr_t)from, nbytes); return; }
+    MP_IF_HOOKED { MP_STEP(MP_COPY, 0, to, (uintptr_t)from, nbytes); return; }
     memcpy(to, from, nbytes);
 }
 MP_INLINE void mp_fill(void *to, int byte, uint64_t nbytes, const char *site) {
-    if (MP_HOOKED()) { MP_STEP(MP_FILL, 0, to, byte, nbytes); return; }
+    MP_IF_HOOKED { MP_STEP(MP_FILL, 0, to, byte, nbytes); return; }
     memset(to, byte, nbytes);
 }
 MP_INLINE void mp_window(const char *site) {
-    if (MP_HOOKED()) MP_STEP(MP_WINDOW, 0, NULL, 0, 0);
+    MP_IF_HOOKED MP_STEP(MP_WINDOW, 0, NULL, 0, 0);
 }
 
 /* Does natively what a hook was told of, for hooks that only watch, count or kill. */

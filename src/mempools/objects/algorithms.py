@@ -21,7 +21,7 @@ class _Finder(Protocol):
     def _find_in(self, index: int, nr: int, start: int) -> int | None: ...
 
 
-def granule_shift(granule: int) -> int:
+def granule_shift(granule: object) -> int:
     """log2 of a granule. ValueError unless it is a power of two from 1 to 2**40 (bytes)."""
     if not isinstance(granule, int) or granule < 1 or granule & (granule - 1) or granule > 1 << 40:
         raise ValueError(f"granule {granule!r}: a power of two from 1 to 2**40 (bytes) is needed")

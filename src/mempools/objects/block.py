@@ -26,6 +26,7 @@ from cython.cimports.mempools.machine.atomics import (
 )
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.genpoolobject import GenPool
+from cython.cimports.mempools.objects.poolobject import tracing
 from cython.cimports.mempools.parts.status import DOUBLE_FREE, OK
 from cython.cimports.mempools.pools.genpool import genpool_free
 from cython.cimports.mempools.pools.shares import (
@@ -65,8 +66,8 @@ def fill_block(block: Block, address: uint64_t) -> cython.void:
 
 
 @cython.final
+@cython.no_gc
 @cython.freelist(64)
-@cython.no_gc_clear
 @cython.cclass
 class Block:
     """Memory of `nbytes` bytes from a GenPool: a writable buffer (memoryview(block), numpy.frombuffer(block)).
@@ -137,6 +138,8 @@ class Block:
         # Plain: nobody else has the object any more. Another slot than at birth: a forked child, see above.
         if self.pool is not None and self.exports != _FREED and self.slot == self.pool.ref.arena.slot[0]:
             self.give_back()
+            if tracing:
+                self.pool.note_free(self.address)
 
     def free(self) -> None:
         """Give the memory back now (gen_pool_free in lib/genalloc.c); for a shared block, drop this process's hold.
@@ -157,6 +160,8 @@ class Block:
         status = self.give_back()
         if status != OK:
             self.pool.fail(status, self.address, self.nbytes)
+        if tracing:
+            self.pool.note_free(self.address)
 
     def __enter__(self):
         return self

@@ -23,15 +23,15 @@ from cython.cimports.mempools.layout.structs import KIND_GENPOOL
 from cython.cimports.mempools.machine.atomics import fill, this_module_step, write_once
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.block import Block, empty_block, fill_block
-from cython.cimports.mempools.objects.poolobject import PoolObject
+from cython.cimports.mempools.objects.poolobject import PoolObject, tracing
+from cython.cimports.mempools.objects.userclaim import user_claim
 from cython.cimports.mempools.objects.words import to_u64, words_of
 from cython.cimports.mempools.parts.search import NOWHERE, find_run
-from cython.cimports.mempools.parts.status import BUSY, EXHAUSTED, INVALID, MISMATCH, OK
+from cython.cimports.mempools.parts.status import EXHAUSTED, MISMATCH, OK
 from cython.cimports.mempools.pools.genpool import (
     genpool_alloc,
     genpool_alloc_algo,
     genpool_alloc_bulk,
-    genpool_claim,
     genpool_free,
     genpool_free_bulk,
     genpool_granules,
@@ -40,7 +40,7 @@ from cython.cimports.mempools.pools.shares import share_recall
 
 from mempools.errors import Exhausted, PoolError
 from mempools.layout.mapping import create_private
-from mempools.objects.algorithms import ChunkView, code_and_data, granule_shift
+from mempools.objects.algorithms import code_and_data, granule_shift
 
 register_module(cython.address(this_module_step))
 
@@ -135,11 +135,11 @@ class GenPool(PoolObject):
         if algo is None:
             if self.root().user_algorithm is not None:
                 fn, fn_data = self.root().user_algorithm
-                return self.user_claim(nbytes, fn, fn_data)
+                return user_claim(self, nbytes, fn, fn_data)
             if data is not None:
                 raise ValueError("data is for an algorithm: name one")
         elif callable(algo):
-            return self.user_claim(nbytes, algo, data)
+            return user_claim(self, nbytes, algo, data)
         else:
             code, number = code_and_data(algo, data)
         while True:
@@ -153,55 +153,6 @@ class GenPool(PoolObject):
                 return address
             if not self.may_retry(status):
                 self.fail(status, address, nbytes)
-
-    @cython.cfunc
-    @cython.exceptval(0xFFFFFFFFFFFFFFFF)
-    def user_claim(self, nbytes: uint64_t, fn: object, data: object) -> uint64_t:
-        """By a callable fn(view, nr, data) -> first granule or None, asked for each chunk, newest first, then for the chunk
-        that the pool grows by."""
-        address: uint64_t = 0
-        tried: uint64_t = 0
-        nr: uint64_t
-        if nbytes == 0 or nbytes >> 63:
-            self.fail(INVALID, 0, nbytes)
-        nr = genpool_granules(self.ref, nbytes)
-        self.mapping.ensure_slot()
-        while True:
-            infos = self.chunks()[::-1]
-            for i in range(len(infos) - 1, tried - 1, -1):
-                if self.user_claim_in(ChunkView(self, i, infos[i], 1 << self.ref.shift), nr, fn, data, cython.address(address)):
-                    return address
-            tried = len(infos)
-            if self.may_retry(EXHAUSTED):
-                tried = 0
-            elif self.ref.nr_chunks == tried and pool_grow(self.ref, nr) != OK:
-                self.fail(EXHAUSTED, 0, nbytes)
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def user_claim_in(
-        self, view: object, nr: uint64_t, fn: object, data: object, address: cython.pointer(uint64_t)
-    ) -> cython.bint:
-        """Asks for one chunk, and again when somebody else was faster at the chosen place. An algorithm that chooses the
-        same taken place again has nothing else: without this end it would be asked for ever."""
-        i: uint64_t = view.index
-        index: uint64_t
-        status: cython.int
-        last: object = None
-        while True:
-            chosen = fn(view, nr, data)
-            if chosen is None or chosen == last:
-                return False
-            if not isinstance(chosen, int) or chosen < 0 or chosen + nr > len(view):
-                raise ValueError(f"the algorithm chose granule {chosen!r} for {nr} of a chunk of {len(view)}")
-            index = chosen
-            status = genpool_claim(self.ref, i, index, nr)
-            if status == OK:
-                address[0] = self.ref.chunks[i].base + (index << self.ref.shift)
-                return True
-            if status != BUSY:
-                self.fail(status, 0, nr << self.ref.shift)
-            last = chosen
 
     def _find_in(self, index: int, nr: int, start: int) -> int | None:
         at: uint64_t
@@ -247,6 +198,8 @@ class GenPool(PoolObject):
                     raise ValueError("align is for first_fit and best_fit, without data")
                 data = align
             fill_block(block, self.claim_block(size, algo, data))
+        if tracing:
+            self.note_alloc(block.address, size)
         if zero:
             fill(cython.cast(cython.p_void, self.memory_at(block.address, size)), 0, size, b"genpoolobject.zero")
         return block
@@ -261,8 +214,13 @@ class GenPool(PoolObject):
             and not self.has_user_algorithm()
             and genpool_alloc(self.ref, cython.address(self.hint), size, cython.address(address)) == OK
         ):
+            if tracing:
+                self.note_alloc(address, size)
             return address
-        return self.claim_block(size, None, None)
+        address = self.claim_block(size, None, None)
+        if tracing:
+            self.note_alloc(address, size)
+        return address
 
     def free_offset(self, offset: object, nbytes: object, /) -> None:
         """Free a block by offset and size in bytes (gen_pool_free in lib/genalloc.c).
@@ -277,6 +235,8 @@ class GenPool(PoolObject):
         status = genpool_free(self.ref, address, size)
         if status != OK:
             self.fail(status, address, size)
+        if tracing:
+            self.note_free(address)
 
     # ---- many at once
 
@@ -325,6 +285,9 @@ class GenPool(PoolObject):
                 genpool_free_bulk(self.ref, addresses, cython.address(got), size)
                 if not self.may_retry(status):
                     self.fail(status, 0, size)
+            if tracing:
+                for i in range(count):
+                    self.note_alloc(addresses[i], size)
             if out is not None:
                 return nr
             return [addresses[i] for i in range(count)]
@@ -364,6 +327,9 @@ class GenPool(PoolObject):
                     addresses[i] = to_u64(offsets[i])
             with cython.nogil:
                 status = genpool_free_bulk(self.ref, addresses, cython.address(done), size)
+            if tracing:
+                for i in range(done):
+                    self.note_free(addresses[i])
             if status != OK:
                 wrong = addresses[done]
                 self.fail(status, wrong, size)

@@ -5,10 +5,12 @@ import cython
 if not cython.compiled:
     raise ImportError("mempools.objects.loops is compiled code: run `make build` in a checkout, or install the wheel")
 
+from cython.cimports.cpython.buffer import PyBuffer_Release
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.machine.atomics import this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.genpoolobject import GenPool
+from cython.cimports.mempools.objects.words import words_of
 from cython.cimports.mempools.parts.status import OK
 from cython.cimports.mempools.pools.genpool import (
     genpool_alloc,
@@ -17,7 +19,7 @@ from cython.cimports.mempools.pools.genpool import (
     genpool_free_bulk,
 )
 
-from mempools.errors import Exhausted
+from mempools.errors import Exhausted, NotOwned
 
 register_module(cython.address(this_module_step))
 
@@ -54,3 +56,32 @@ def genpool_bulk_pairs(pool: GenPool, nbytes: uint64_t, nr: uint64_t) -> None:
                 break
     if status != OK:
         raise Exhausted(f"status {status}")
+
+
+def genpool_churn(pool: GenPool, nbytes: uint64_t, blocks: object, victims: object) -> None:
+    """For each of `victims`: free blocks[victim] and put the offset of a new block there, without the GIL. Both are
+    buffers of 8-byte integers. NotOwned for a block that is not this process's."""
+    held: Py_buffer
+    chosen: Py_buffer
+    nr: uint64_t = len(blocks)
+    steps: uint64_t = len(victims)
+    i: uint64_t
+    at: uint64_t
+    status: cython.int = OK
+    offsets: cython.pointer(uint64_t) = words_of(blocks, nr, cython.address(held), True)
+    order: cython.pointer(uint64_t)
+    try:
+        order = words_of(victims, steps, cython.address(chosen), False)
+        with cython.nogil:
+            for i in range(steps):
+                at = order[i] % nr
+                status = genpool_free(pool.ref, offsets[at], nbytes)
+                if status == OK:
+                    status = genpool_alloc(pool.ref, cython.address(pool.hint), nbytes, cython.address(offsets[at]))
+                if status != OK:
+                    break
+        PyBuffer_Release(cython.address(chosen))
+    finally:
+        PyBuffer_Release(cython.address(held))
+    if status != OK:
+        raise NotOwned(f"status {status}")

@@ -2,6 +2,8 @@ from libc.stdint cimport uint32_t, uint64_t
 from mempools.layout.mapping cimport Mapping
 from mempools.layout.refs cimport PoolRef
 
+cdef bint tracing              # set by trace_allocations
+
 cdef class PoolObject:
     cdef readonly Mapping mapping
     cdef PoolRef *ref            # one for all objects of the pool in this process
@@ -14,6 +16,9 @@ cdef class PoolObject:
     cdef int check_open(self) except -1
     cdef bint may_retry(self, int status) except -1
 
+    cdef tuple site_key(self, uint64_t address)
+    cdef int note_alloc(self, uint64_t address, uint64_t nbytes) except -1
+    cdef int note_free(self, uint64_t address) except -1
     cdef str describe(self, uint64_t address)
     cdef int fail(self, int status, uint64_t address, uint64_t nbytes) except -1
     cdef dict holders_of(self, PoolRef *ref)

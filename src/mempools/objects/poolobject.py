@@ -40,6 +40,7 @@ from cython.cimports.mempools.parts.status import (
 from cython.cimports.mempools.pools.genpool import genpool_chunk
 
 from mempools.errors import Busy, Corrupt, Exhausted, LayoutMismatch, NotOwned, PoolError, StaleHandle
+from mempools.objects import sites
 from mempools.objects.infos import ChunkInfo, GenPoolStats
 
 _nowhere = cython.declare(Mapping, Mapping.__new__(Mapping))
@@ -47,6 +48,18 @@ _nothing = cython.declare(PoolRef)
 pool_forget(cython.address(_nothing))
 
 KIND_NAMES = {1: "pages", 2: "genpool", 3: "store"}
+
+
+tracing = False
+
+
+def trace_allocations(on: bool = True) -> None:
+    """Remember where each block of a GenPool is allocated and freed from now on, in this process: errors then say so, and
+    `allocations()` lists what was not freed. `False` stops it and forgets. Thread-safe; about a microsecond a call."""
+    global tracing
+    tracing = on
+    if not on:
+        sites.forget()
 
 
 def encode_name(name: str) -> bytes:
@@ -161,6 +174,22 @@ class PoolObject:
         return False
 
     @cython.cfunc
+    def site_key(self, address: uint64_t) -> tuple:
+        return (self.mapping.id, self.ref.index, address)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def note_alloc(self, address: uint64_t, nbytes: uint64_t) -> cython.int:
+        sites.allocated(self.site_key(address), self.name, nbytes, sites.caller())
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def note_free(self, address: uint64_t) -> cython.int:
+        sites.freed(self.site_key(address), sites.caller())
+        return 0
+
+    @cython.cfunc
     def describe(self, address: uint64_t) -> str:
         """Which block lies at an address and whose it is, for messages."""
         chunk: cython.pointer(ChunkRef) = genpool_chunk(self.ref, address, 1)
@@ -169,7 +198,7 @@ class PoolObject:
         index: uint64_t = (address - chunk.base) >> self.ref.shift
         owner: uint32_t = owner_at(chunk.map, index) & OWNER_MASK
         if owner == 0:
-            return f"{address:#x} is free"
+            return f"{address:#x} is free{sites.text(self.site_key(address))}"
         first: uint64_t = block_start(chunk.map, index)
         nbytes = block_length(chunk.map, chunk.nr, first) << self.ref.shift
         if owner == OWNER_SHARED:
@@ -182,9 +211,9 @@ class PoolObject:
             whose = f"process {self.mapping.ref.slots[owner].pid}'s"
         else:
             whose = "nobody's known"
-        return (
-            f"{address:#x} lies in the block of {nbytes} bytes at {chunk.base + (first << self.ref.shift):#x}, {whose}"
-        )
+        start = chunk.base + (first << self.ref.shift)
+        where = sites.text(self.site_key(start))
+        return f"{address:#x} lies in the block of {nbytes} bytes at {start:#x}, {whose}{where}"
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -327,8 +356,8 @@ class PoolObject:
         """Destroys the pool and gives its pages back to the arena (gen_pool_destroy in lib/genalloc.c).
 
         Busy while another process has it open or, unless `force`, while a block is taken. This process's objects of the pool
-        give PoolError from then on; no other thread may be inside one of them at the moment of the call. Waits for other makers and destroyers of pools; not for
-        signal handlers. Thread-safe, process-safe, not lock-free."""
+        give PoolError from then on; no other thread may be inside one of them at the moment of the call. Waits for other
+        makers and destroyers of pools; not for signal handlers. Thread-safe, process-safe, not lock-free."""
         status: cython.int
         self.check_open()
         if self.parent is not None:

@@ -4,6 +4,7 @@ from mempools.objects.infos import ChunkInfo, GenPoolStats
 
 KIND_NAMES: dict[int, str]
 
+def trace_allocations(on: bool = True) -> None: ...
 def encode_name(name: str) -> bytes: ...
 
 class PoolObject:

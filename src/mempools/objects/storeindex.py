@@ -13,14 +13,11 @@ if not cython.compiled:
 
 from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cython.cimports.cpython.unicode import PyUnicode_DecodeUTF8
-from cython.cimports.libc.stdint import uint32_t, uint64_t
-from cython.cimports.libc.stdlib import free, malloc
-from cython.cimports.libc.string import memcpy
+from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.layout.chunks import pool_update
 from cython.cimports.mempools.layout.mapping import Mapping
 from cython.cimports.mempools.layout.refs import PoolRef
-from cython.cimports.mempools.layout.structs import KIND_STORE, NAME_BYTES, NR_POOLS, STATE_LIVE, PoolEntry
+from cython.cimports.mempools.layout.structs import KIND_STORE
 from cython.cimports.mempools.machine.atomics import copy, read_once, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.storeindex import PyUnicode_AsUTF8AndSize
@@ -43,7 +40,6 @@ from cython.cimports.mempools.pools.hashindex import (
     MAX_KEY,
     MAX_TRIES,
     MAX_VALUE,
-    NR_STRIPES,
     Entry,
     Found,
     Key,
@@ -58,14 +54,7 @@ from cython.cimports.mempools.pools.hashindex import (
     index_root_nbytes,
     index_unchanged,
 )
-from cython.cimports.mempools.pools.hashscan import (
-    IndexReport,
-    IndexStats,
-    index_check_blocks,
-    index_check_stripe,
-    index_scan,
-    index_stats,
-)
+from cython.cimports.mempools.pools.hashscan import IndexStats, index_stats
 
 from mempools.errors import Corrupt, Exhausted
 
@@ -108,6 +97,7 @@ class StoreIndex(PoolObject):
 
     @property
     def nr_buckets(self) -> int:
+        self.check_open()
         return index_nr_buckets(self.ref)
 
     @cython.cfunc
@@ -117,7 +107,7 @@ class StoreIndex(PoolObject):
         size: cython.Py_ssize_t = 0
         data: cython.p_const_char
         status: cython.int
-        if self.mapping.closed:
+        if self.mapping.closed or self.ref.gone:
             self.check_open()
         if isinstance(name, str):
             data = PyUnicode_AsUTF8AndSize(name, cython.address(size))
@@ -127,7 +117,7 @@ class StoreIndex(PoolObject):
         else:
             raise TypeError(f"a store's keys are str or bytes, not {type(name).__name__}")
         if status == CORRUPT:
-            raise Corrupt(f"store {self.name!r} has no index table: it is a pool that something else made")
+            raise Corrupt(f"store {self.name!r} has no index table: something else than a Store made it")
         return status == OK
 
     @cython.cfunc
@@ -142,12 +132,24 @@ class StoreIndex(PoolObject):
             "check() says more"
         )
 
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def check_sizes(self, found: cython.pointer(Found)) -> cython.int:
+        """What a codec will be asked to make must be what a store can hold."""
+        if found.nr_logical > MAX_VALUE:
+            raise Corrupt(
+                f"store {self.name!r}: the entry at {found.offset:#x} claims a value of {found.nr_logical} bytes, more than "
+                f"the {MAX_VALUE} that a store holds"
+            )
+        return 0
+
     # ---- the store's own codec
 
     def choose_codec(self, word, /):
         """The first caller's word; 0 only asks."""
+        self.check_open()
         if index_nr_buckets(self.ref) == 0:
-            raise Corrupt(f"store {self.name!r} has no index table: it is a pool that something else made")
+            raise Corrupt(f"store {self.name!r} has no index table: something else than a Store made it")
         return index_choose_codec(self.ref, word)
 
     # ---- readers
@@ -170,6 +172,7 @@ class StoreIndex(PoolObject):
                 self.retry(status)
             if status != OK:
                 break
+            self.check_sizes(cython.address(found))
             data = PyBytes_FromStringAndSize(cython.NULL, found.nr_stored)
             room = PyBytes_AS_STRING(data)
             if found.nr_stored > _LARGE:
@@ -197,6 +200,7 @@ class StoreIndex(PoolObject):
             if status == NOT_FOUND:
                 return None
             if status == EXHAUSTED:
+                self.check_sizes(cython.address(found))
                 data = PyBytes_FromStringAndSize(cython.NULL, found.nr_stored)
                 buffer = PyBytes_AS_STRING(data)
                 nbytes = found.nr_stored
@@ -392,36 +396,6 @@ class StoreIndex(PoolObject):
         finally:
             self.free_entry(old)
 
-    # ---- all of it
-
-    def scan(self, cursor: uint64_t, /):
-        """Some keys from bucket `cursor` on, and the bucket to go on with (nr_buckets at the end)."""
-        nbytes: uint64_t = 65536
-        used: uint64_t = 0
-        status: cython.int
-        buffer: cython.p_char
-        keys: list = []
-        if self.mapping.closed:
-            self.check_open()
-        while True:
-            buffer = cython.cast(cython.p_char, malloc(nbytes))
-            if buffer == cython.NULL:
-                raise MemoryError
-            try:
-                with cython.nogil:
-                    status = index_scan(
-                        self.ref, cython.address(cursor), buffer, nbytes, cython.address(used), _SLICE_NS
-                    )
-                if status == OK:
-                    decode_keys(buffer, used, keys)
-                    return (cursor, keys)
-                if status == EXHAUSTED:
-                    nbytes = used
-                else:
-                    self.retry(status)
-            finally:
-                free(buffer)
-
     @cython.cfunc
     @cython.exceptval(check=False)
     def taken(self) -> uint64_t:
@@ -439,73 +413,6 @@ class StoreIndex(PoolObject):
             total += self.ref.chunks[i].nr << self.ref.shift
         return total
 
-    def stats(self):
-        """count, logical bytes, stored bytes, bytes of the entries' blocks, bytes of the table, bytes of the pool's chunks."""
-        stats: IndexStats
-        if self.mapping.closed:
-            self.check_open()
-        if index_nr_buckets(self.ref) == 0:
-            raise Corrupt(f"store {self.name!r} has no index table: it is a pool that something else made")
-        index_stats(self.ref, cython.address(stats))
-        return (stats.count, stats.logical, stats.stored, stats.taken, self.ref.root_nbytes, self.capacity())
-
-    def check(self):
-        """Contradictions between the index, its entries, its statistics and the owner map, a line each."""
-        report: IndexReport = [0, 0, 0, 0, 0, 0, 0]
-        of_entries: uint64_t = 0
-        of_map: uint64_t = 0
-        status: cython.int
-        i: uint64_t
-        if index_nr_buckets(self.ref) == 0:
-            return [f"store {self.name!r} has no index table"]
-        self.mapping.ensure_slot()
-        for i in range(NR_STRIPES):
-            while True:
-                with cython.nogil:
-                    status = index_check_stripe(self.ref, i, cython.address(report), _SLICE_NS)
-                if status == OK:
-                    break
-                self.retry(status)
-        pool_update(self.ref)
-        while True:
-            with cython.nogil:
-                status = index_check_blocks(self.ref, cython.address(of_entries), cython.address(of_map), _SLICE_NS)
-            if status == OK:
-                break
-            self.retry(status)
-        found = [
-            f"store {self.name!r}: {number} {what} (of {report.entries} entries; last in bucket {report.bad_bucket})"
-            for number, what in (
-                (report.bad_refs, "chains lead outside the arena"),
-                (report.loops, "chains have no end"),
-                (report.bad_blocks, "entries are not one block of the store's"),
-                (report.misplaced, "entries are not where their key's hash puts them"),
-            )
-            if number
-        ]
-        if report.bad_counts:
-            found.append(f"store {self.name!r}: {report.bad_counts} of the counts differ from the entries' sums")
-        if of_entries != of_map:
-            found.append(
-                f"store {self.name!r}: the entries have {of_entries} granules, the owner map gives the store {of_map}"
-            )
-        return found
-
-
-@cython.cfunc
-def decode_keys(buffer: cython.p_char, nbytes: uint64_t, keys: list):
-    at: uint64_t = 0
-    record: uint32_t
-    size: uint64_t
-    while at < nbytes:
-        memcpy(cython.address(record), buffer + at, 4)
-        size = record & 0xFFFF
-        if record >> 16 == KEY_STR:
-            keys.append(PyUnicode_DecodeUTF8(buffer + at + 4, size, b"strict"))
-        else:
-            keys.append(PyBytes_FromStringAndSize(buffer + at + 4, size))
-        at += 4 + size
-
 
 def open_index(arena, mapping: Mapping, name: str, limit, nr_buckets, create: cython.bint):
     """The store of that name: made if `create` and there is none. A `limit` of 0 takes the one that is there."""
@@ -513,18 +420,3 @@ def open_index(arena, mapping: Mapping, name: str, limit, nr_buckets, create: cy
     index.open_ref(mapping, name, KIND_STORE, ENTRY_SHIFT, limit, 0, index_root_nbytes(nr_buckets), 0, create)
     index.arena = arena
     return index
-
-
-def store_names(mapping: Mapping) -> list[str]:
-    """The stores of an arena, as its directory says now."""
-    found = []
-    i: cython.int
-    for i in range(1, NR_POOLS):
-        entry: cython.pointer(PoolEntry) = cython.address(mapping.ref.pools[i])
-        if (
-            read_once(cython.address(entry.state), b"storeindex.names") & 0xFF == STATE_LIVE
-            and read_once(cython.address(entry.kind), b"storeindex.names") == KIND_STORE
-        ):
-            raw: bytes = cython.cast(cython.p_char, cython.address(entry.name[0]))[:NAME_BYTES]
-            found.append(raw.rstrip(b"\0").decode("utf-8", "replace"))
-    return found

@@ -5,7 +5,13 @@ import cython
 if not cython.compiled:
     raise ImportError("mempools.objects.words is compiled code: run `make build` in a checkout, or install the wheel")
 
-from cython.cimports.cpython.buffer import PyBUF_CONTIG, PyBUF_CONTIG_RO, PyBUF_FORMAT, PyBuffer_Release, PyObject_GetBuffer
+from cython.cimports.cpython.buffer import (
+    PyBUF_CONTIG,
+    PyBUF_CONTIG_RO,
+    PyBUF_FORMAT,
+    PyBuffer_Release,
+    PyObject_GetBuffer,
+)
 from cython.cimports.libc.stdint import uint64_t, uintptr_t
 
 

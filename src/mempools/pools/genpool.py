@@ -239,7 +239,11 @@ def take_fixed(
         at = (address - ref.base) >> pool.shift
         if address < ref.base or at >= ref.nr:
             continue
-        if at << pool.shift != address - ref.base or nr > ref.nr - at or claim(ref.map, ref.summary, at, nr, owner) != OK:
+        if (
+            at << pool.shift != address - ref.base
+            or nr > ref.nr - at
+            or claim(ref.map, ref.summary, at, nr, owner) != OK
+        ):
             return NOWHERE
         chunk[0] = i
         return at

@@ -1,0 +1,1 @@
+# Nothing here is for other modules: they cimport machine.atomics.this_cpu.

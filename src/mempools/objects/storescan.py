@@ -1,0 +1,146 @@
+"""L4: looking over a whole store as Python calls it: keys, sizes, contradictions, and which stores an arena has."""
+
+import cython
+
+if not cython.compiled:
+    raise ImportError(
+        "mempools.objects.storescan is compiled code: run `make build` in a checkout, or install the wheel"
+    )
+
+from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
+from cython.cimports.cpython.unicode import PyUnicode_DecodeUTF8
+from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.libc.stdlib import free, malloc
+from cython.cimports.libc.string import memcpy
+from cython.cimports.mempools.layout.chunks import pool_update
+from cython.cimports.mempools.layout.mapping import Mapping
+from cython.cimports.mempools.layout.structs import KIND_STORE, NAME_BYTES, NR_POOLS, STATE_LIVE, PoolEntry
+from cython.cimports.mempools.machine.atomics import read_once, this_module_step
+from cython.cimports.mempools.machine.hooks import register_module
+from cython.cimports.mempools.objects.storeindex import StoreIndex
+from cython.cimports.mempools.parts.status import EXHAUSTED, OK
+from cython.cimports.mempools.pools.hashindex import KEY_STR, NR_STRIPES, index_nr_buckets
+from cython.cimports.mempools.pools.hashscan import (
+    IndexReport,
+    IndexStats,
+    index_check_blocks,
+    index_check_stripe,
+    index_scan,
+    index_stats,
+)
+
+from mempools.errors import Corrupt
+
+register_module(cython.address(this_module_step))
+
+_SLICE_NS = cython.declare(uint64_t, 20_000_000)
+
+
+@cython.cfunc
+def decode_keys(buffer: cython.p_char, nbytes: uint64_t) -> list:
+    """index_scan's records as Python keys."""
+    keys: list = []
+    at: uint64_t = 0
+    record: uint32_t
+    size: uint64_t
+    while at < nbytes:
+        memcpy(cython.address(record), buffer + at, 4)
+        size = record & 0xFFFF
+        if record >> 16 == KEY_STR:
+            keys.append(PyUnicode_DecodeUTF8(buffer + at + 4, size, b"strict"))
+        else:
+            keys.append(PyBytes_FromStringAndSize(buffer + at + 4, size))
+        at += 4 + size
+    return keys
+
+
+def scan(index: StoreIndex, cursor: uint64_t) -> tuple[int, list]:
+    """Some keys from bucket `cursor` on, and the bucket to go on with (nr_buckets at the end)."""
+    nbytes: uint64_t = 65536
+    used: uint64_t = 0
+    status: cython.int
+    buffer: cython.p_char
+    index.check_open()
+    while True:
+        buffer = cython.cast(cython.p_char, malloc(nbytes))
+        if buffer == cython.NULL:
+            raise MemoryError
+        try:
+            with cython.nogil:
+                status = index_scan(index.ref, cython.address(cursor), buffer, nbytes, cython.address(used), _SLICE_NS)
+            if status == OK:
+                return (cursor, decode_keys(buffer, used))
+            if status == EXHAUSTED:
+                nbytes = used
+            else:
+                index.retry(status)
+        finally:
+            free(buffer)
+
+
+def sizes(index: StoreIndex) -> tuple[int, int, int, int, int, int]:
+    """Entries; bytes of the values, as they are and as stored; of the entries' blocks; of the table; of the pool's chunks."""
+    stats: IndexStats
+    index.check_open()
+    if index_nr_buckets(index.ref) == 0:
+        raise Corrupt(f"store {index.name!r} has no index table: something else than a Store made it")
+    index_stats(index.ref, cython.address(stats))
+    return (stats.count, stats.logical, stats.stored, stats.taken, index.ref.root_nbytes, index.capacity())
+
+
+def check(index: StoreIndex) -> list[str]:
+    """Contradictions between the index, its entries, its statistics and the owner map, a line each."""
+    report: IndexReport = [0, 0, 0, 0, 0, 0, 0]
+    of_entries: uint64_t = 0
+    of_map: uint64_t = 0
+    status: cython.int
+    i: uint64_t
+    index.check_open()
+    if index_nr_buckets(index.ref) == 0:
+        return [f"store {index.name!r} has no index table: something else than a Store made it"]
+    index.mapping.ensure_slot()
+    for i in range(NR_STRIPES):
+        while True:
+            with cython.nogil:
+                status = index_check_stripe(index.ref, i, cython.address(report), _SLICE_NS)
+            if status == OK:
+                break
+            index.retry(status)
+    pool_update(index.ref)
+    while True:
+        with cython.nogil:
+            status = index_check_blocks(index.ref, cython.address(of_entries), cython.address(of_map), _SLICE_NS)
+        if status == OK:
+            break
+        index.retry(status)
+    where = f"store {index.name!r}"
+    found = [
+        f"{where}: {number} {what} (of {report.entries} entries; last in bucket {report.bad_bucket})"
+        for number, what in (
+            (report.bad_refs, "chains lead outside the arena"),
+            (report.loops, "chains have no end"),
+            (report.bad_blocks, "entries are not one block of the store's"),
+            (report.misplaced, "entries are not where their key's hash puts them"),
+        )
+        if number
+    ]
+    if report.bad_counts:
+        found.append(f"{where}: {report.bad_counts} of the counts differ from the entries' sums")
+    if of_entries != of_map:
+        found.append(f"{where}: the entries have {of_entries} granules, the owner map gives the store {of_map}")
+    return found
+
+
+def store_names(mapping: Mapping) -> list[str]:
+    """The stores of an arena, as its directory says now."""
+    found = []
+    i: cython.int
+    for i in range(1, NR_POOLS):
+        entry: cython.pointer(PoolEntry) = cython.address(mapping.ref.pools[i])
+        if (
+            read_once(cython.address(entry.state), b"storescan.names") & 0xFF == STATE_LIVE
+            and read_once(cython.address(entry.kind), b"storescan.names") == KIND_STORE
+        ):
+            raw: bytes = cython.cast(cython.p_char, cython.address(entry.name[0]))[:NAME_BYTES]
+            found.append(raw.rstrip(b"\0").decode("utf-8", "replace"))
+    return found
