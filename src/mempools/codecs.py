@@ -66,19 +66,21 @@ class _Lz4:
         except ImportError as error:
             raise CodecMissing("codec 'lz4' needs the package cramjam: pip install 'mempools[lz4]'") from error
         self._compress = lz4.compress_block
-        self._decompress = lz4.decompress_block
         self._decompress_into = lz4.decompress_block_into
 
     def compress(self, data: Any, /) -> Any:
         return self._compress(data, store_size=False)
 
     def decompress(self, data: Any, nbytes: int, /) -> bytes:
-        return bytes(self._decompress(data, nbytes))
+        # Not decompress_block: when fewer bytes come out than it was told, it fills up with zeros.
+        buffer = bytearray(nbytes)
+        if self._decompress_into(data, buffer, nbytes) != nbytes:
+            raise ValueError(f"fewer than {nbytes} bytes came out")
+        return bytes(buffer)
 
     def decompress_into(self, data: Any, buffer: Any, /) -> None:
-        nbytes = self._decompress_into(data, buffer, len(buffer))
-        if nbytes != len(buffer):
-            raise ValueError(f"{nbytes} bytes came out where {len(buffer)} were stored")
+        if self._decompress_into(data, buffer, len(buffer)) != len(buffer):
+            raise ValueError(f"fewer than {len(buffer)} bytes came out")
 
 
 def _zstd_module() -> Any:

@@ -91,7 +91,6 @@ class Store(MutableMapping[Key, bytes]):
         self._codec = codec
         self._number = codec.id
         self._compress = codec.compress
-        self._decompress = codec.decompress
 
     @classmethod
     def attach(cls, name: str) -> Self:
@@ -117,14 +116,7 @@ class Store(MutableMapping[Key, bytes]):
         found = self._get_stored(key)
         if found is None:
             raise KeyError(key)
-        number, nbytes, stored = found
-        if not number:
-            return stored
-        if number == self._number:
-            value = self._decompress(stored, nbytes)
-            if len(value) == nbytes:
-                return value
-        return self._decode(key, number, nbytes, stored)
+        return self._decode(key, *found) if found[0] else found[2]
 
     def __setitem__(self, key: Key, value: Any) -> None:
         nbytes = len(value) if type(value) is bytes else memoryview(value).nbytes
@@ -166,22 +158,26 @@ class Store(MutableMapping[Key, bytes]):
         except KeyError:
             return default
 
-    # ---- in one step
-
     def _decode(self, key: Key, number: int, nbytes: int, stored: bytes) -> bytes:
-        if not number:
-            return stored
-        codec = codecs.by_id(number)
-        value = codec.decompress(stored, nbytes)
+        """A value from what is stored; Corrupt if that is not what the codec has made."""
+        codec = self._codec if number == self._number else codecs.by_id(number)
+        try:
+            value = codec.decompress(stored, nbytes)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise Corrupt(f"{key!r}: codec {codec.name} cannot read its {len(stored)} stored bytes: {error}") from error
         if len(value) != nbytes:
             raise Corrupt(f"{key!r}: codec {codec.name} made {len(value)} bytes of a value that had {nbytes}")
         return value
+
+    # ---- in one step
 
     def pop(self, key: Key, default: Any = _missing) -> Any:
         """Delete, and return the value: of several poppers one gets it."""
         found = self._index.pop(key)
         if found is not None:
-            return self._decode(key, *found)
+            return self._decode(key, *found) if found[0] else found[2]
         if default is _missing:
             raise KeyError(key)
         return default
@@ -222,7 +218,15 @@ class Store(MutableMapping[Key, bytes]):
                 raise ValueError(f"{key!r} has {nbytes} bytes, the buffer only {len(target)}")
             target = target[:nbytes]
         if number:
-            codecs.by_id(number).decompress_into(stored, target)
+            codec = codecs.by_id(number)
+            try:
+                codec.decompress_into(stored, target)
+            except MemoryError:
+                raise
+            except Exception as error:
+                raise Corrupt(
+                    f"{key!r}: codec {codec.name} cannot read its {len(stored)} stored bytes: {error}"
+                ) from error
         else:
             target[:] = stored
         return nbytes

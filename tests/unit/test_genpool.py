@@ -941,3 +941,35 @@ def test_the_cycle_collector_may_clear_a_handle(pool):
         del ring
         gc.collect()
     pool.free_offset(pool.alloc_offset(GRANULE), GRANULE)
+
+
+def test_made_by_new_alone(arena):
+    pool = GenPool.__new__(GenPool)
+    for call in (
+        lambda: pool.alloc(1),
+        lambda: pool.alloc(1, algo="best_fit"),
+        lambda: pool.alloc_offset(1),
+        lambda: pool.alloc_bulk(1, 1),
+        lambda: pool.free_offset(0, 1),
+        lambda: pool.free_bulk([0], 1),
+        lambda: pool.handle(),
+        lambda: pool.stats(),
+        lambda: pool.chunks(),
+        lambda: pool.avail,
+        lambda: pool.grow(1),
+        lambda: pool.add(bytearray(64)),
+        lambda: pool.set_algo(None),
+        lambda: pool.destroy(),
+        lambda: pool.recall(),
+        lambda: pool.device_address(0),
+        lambda: pool.owner_of(0),
+        lambda: pool._find_in(0, 1, 0),
+    ):
+        with pytest.raises((PoolError, ValueError)):
+            call()
+    assert (pool.size, pool.has_addr(0), pool.name) == (0, False, "")
+    assert repr(pool)
+    with pytest.raises(ValueError):
+        GenPool.__init__(pool, (0, 64), 3)
+    with pytest.raises(PoolError):
+        pool.alloc(1)

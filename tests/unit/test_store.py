@@ -165,6 +165,38 @@ def test_destroy_gives_the_memory_back():
             store.destroy()
 
 
+def test_a_destroyed_store_is_an_error(plain):
+    same = plain.arena.store("s")
+    plain["k"] = b"v"
+    plain.destroy()
+    for dead in (plain, same):
+        uses = [
+            lambda store: store["k"],
+            lambda store: store.update(k=b"w"),
+            lambda store: store.pop("k"),
+            lambda store: next(iter(store)),
+            mp.Store.stats,
+            mp.Store.check,
+            mp.Store.destroy,
+        ]
+        for use in uses:
+            with pytest.raises(mp.PoolError, match="destroyed"):
+                use(dead)
+    again = plain.arena.store("s", codec="none")
+    assert list(again) == []
+
+
+@pytest.mark.parametrize("name", CODECS[1:])
+def test_stored_bytes_that_the_codec_did_not_make(name):
+    with mp.Arena("1M") as arena:
+        store = arena.store("s", codec=name)
+        for stored, nbytes in ((b"garbage" * 10, 4096), (bytes(store._compress(b"abc" * 100)), 400), (b"", 1)):
+            store._index.put("k", store._number, nbytes, stored)
+            for use in (lambda: store["k"], lambda n=nbytes: store.get_into("k", bytearray(n)), lambda: store.pop("k")):
+                with pytest.raises(mp.Corrupt, match="'k': codec "):
+                    use()
+
+
 def test_stats(plain):
     empty = plain.stats()
     assert (empty.count, empty.logical_bytes, empty.ratio, empty.compression) == (0, 0, 0.0, 0.0)

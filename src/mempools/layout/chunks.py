@@ -164,12 +164,15 @@ def pool_update(pool: cython.pointer(PoolRef)) -> cython.int:
     CORRUPT, or TABLE_FULL."""
     fresh: uint64_t[MAX_CHUNKS]
     nr: uint64_t = 0
-    # [A:chunks.head] acquire; pairs with [R:chunks.publish]: see there. The older chunks were published before the head,
-    # and each publisher saw the older head: the release sequence of swaps carries their fields along.
-    offset: uint64_t = load_acquire(cython.address(pool.entry.head), b"A:chunks.head")
+    offset: uint64_t
     newest: uint64_t
     known: uint64_t
     status: cython.int = OK
+    if pool.gone:
+        return NOT_FOUND
+    # [A:chunks.head] acquire; pairs with [R:chunks.publish]: see there. The older chunks were published before the head,
+    # and each publisher saw the older head: the release sequence of swaps carries their fields along.
+    offset = load_acquire(cython.address(pool.entry.head), b"A:chunks.head")
     # [A:chunks.updating] acquire; pairs with [R:chunks.updating]: one thread appends at a time, and sees the last one's.
     if cmpxchg_acquire(cython.address(pool.updating), 0, 1, b"A:chunks.updating") != 0:
         return BUSY
@@ -233,6 +236,9 @@ def pool_load(arena: cython.pointer(ArenaRef), index: uint32_t, pool: cython.poi
     pool.root_nbytes = read_once(cython.address(entry.root_nbytes), b"chunks.pool")
     shares = read_once(cython.address(entry.shares), b"chunks.pool")
     pool.nr_shares = read_once(cython.address(entry.nr_shares), b"chunks.pool")
+    pool.serial = read_once(cython.address(entry.serial), b"chunks.pool")
+    pool.gone = 0
+    pool.nr_objects = 0
     pool.nr_chunks = 0
     pool.updating = 0
     if shift > 62 or (shift < 3 and not pool.foreign):
@@ -247,3 +253,17 @@ def pool_load(arena: cython.pointer(ArenaRef), index: uint32_t, pool: cython.poi
     pool.root = arena.base + root if pool.root_nbytes else cython.NULL
     pool.shares = cython.cast(cython.pointer(ShareRecord), arena.base + shares)
     return CORRUPT if pool_update(pool) == CORRUPT else OK
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def pool_forget(pool: cython.pointer(PoolRef)) -> cython.void:
+    """The pool is no more: nothing is found in it, no call through this reference touches what were its pages. The caller
+    knows that no other thread is inside."""
+    pool.gone = 1
+    pool.nr_chunks = 0
+    pool.nr_shares = 0
+    pool.limit = 1  # does not grow
+    pool.root = cython.NULL
+    pool.root_nbytes = 0

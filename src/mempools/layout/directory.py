@@ -25,7 +25,7 @@ if not cython.compiled:
 
 from cython.cimports.libc.stdint import uint8_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcmp
-from cython.cimports.mempools.layout.chunks import pool_load, pool_update
+from cython.cimports.mempools.layout.chunks import pool_forget, pool_load, pool_update
 from cython.cimports.mempools.layout.growth import (
     MAX_RUNS,
     ForeignChunk,
@@ -128,6 +128,16 @@ def make(
         b"directory.make",
     )
     copy(cython.address(entry.name[0]), name, NAME_BYTES, b"directory.make")
+    write_once(
+        cython.address(arena.super.nr_made),
+        read_once(cython.address(arena.super.nr_made), b"directory.make") + 1,
+        b"directory.make",
+    )
+    write_once(
+        cython.address(entry.serial),
+        read_once(cython.address(arena.super.nr_made), b"directory.make"),
+        b"directory.make",
+    )
     write_once(cython.address(entry.kind), config.kind, b"directory.make")
     write_once(cython.address(entry.shift), config.shift, b"directory.make")
     write_once(cython.address(entry.limit), config.limit, b"directory.make")
@@ -234,6 +244,36 @@ def directory_open(
         )
     directory_unlock(arena, slot)
     return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def directory_adopt(
+    arena: cython.pointer(ArenaRef), slot: uint32_t, pools: cython.pointer(cython.pointer(PoolRef))
+) -> cython.int:
+    """For a forked child that has just got its slot: it has its parent's pools open, under a slot that is not a user of
+    them. Those that still are what they were get it as a user; the others are forgotten. OK, or what the lock says."""
+    status: cython.int = directory_lock(arena, slot)
+    i: uint32_t
+    entry: cython.pointer(PoolEntry)
+    if status != OK:
+        return status
+    for i in range(1, NR_POOLS):
+        if pools[i] == cython.NULL or pools[i].gone:
+            continue
+        entry = cython.address(arena.pools[i])
+        if (
+            read_once(cython.address(entry.state), b"directory.adopt") & 0xFF == STATE_LIVE
+            and read_once(cython.address(entry.serial), b"directory.adopt") == pools[i].serial
+        ):
+            fetch_or_relaxed(
+                cython.address(entry.users[slot >> 6]), cython.cast(uint64_t, 1) << (slot & 63), b"directory.adopt"
+            )
+        else:
+            pool_forget(pools[i])
+    directory_unlock(arena, slot)
+    return OK
 
 
 @cython.cfunc

@@ -1,7 +1,8 @@
 # L2: one arena as this process sees it.
 cimport cython
-from libc.stdint cimport uint64_t
-from mempools.layout.refs cimport ArenaRef
+from libc.stdint cimport uint32_t, uint64_t
+from mempools.layout.refs cimport ArenaRef, PoolRef
+from mempools.layout.structs cimport NR_POOLS
 
 @cython.final
 cdef class Mapping:
@@ -18,6 +19,8 @@ cdef class Mapping:
     cdef int lock_fd               # holds the live lock of this process's slot
     cdef object lock
     cdef int lock_pid              # the process that `lock` was made in
+    # written when a pool is opened or destroyed, under the module's lock
+    cdef PoolRef *open_pools[NR_POOLS]
     # statistics and close's check; any thread, relaxed
     cdef uint64_t exports          # live buffer exports
     cdef object __weakref__
@@ -25,6 +28,10 @@ cdef class Mapping:
     cpdef int ensure_slot(self) except -1
     cdef void export_acquire(self) noexcept nogil
     cdef void export_release(self) noexcept nogil
+    cdef int pool_acquire(self, uint32_t index, PoolRef **found) except -1
+    cdef void pool_release(self, PoolRef *pool) noexcept
+    cdef void pool_gone(self, PoolRef *pool) noexcept
+    cdef int _adopt(self, int slot) except -1
     cdef int _register(self) except -1
     cdef int _map(self, int fd, uint64_t nbytes, uint64_t align) except -1
     cdef int _load_pages(self) except -1

@@ -24,9 +24,11 @@ import cython
 if not cython.compiled:
     raise ImportError("mempools.layout.mapping is compiled code: run `make build` in a checkout, or install the wheel")
 
-from cython.cimports.libc.stdint import uint64_t, uintptr_t
+from cython.cimports.cpython.exc import PyErr_CheckSignals
+from cython.cimports.libc.stdint import uint32_t, uint64_t, uintptr_t
 from cython.cimports.libc.stdlib import calloc, free
-from cython.cimports.mempools.layout.chunks import pool_load
+from cython.cimports.mempools.layout.chunks import pool_forget, pool_load
+from cython.cimports.mempools.layout.directory import directory_adopt
 from cython.cimports.mempools.layout.pages import pages_format
 from cython.cimports.mempools.layout.proctable import (
     proctable_leave,
@@ -35,7 +37,7 @@ from cython.cimports.mempools.layout.proctable import (
     proctable_register,
 )
 from cython.cimports.mempools.layout.refs import PoolRef
-from cython.cimports.mempools.layout.structs import ARENA_PERSIST, KIND_PAGES, PoolEntry, ProcSlot, Superblock
+from cython.cimports.mempools.layout.structs import ARENA_PERSIST, KIND_PAGES, NR_POOLS, PoolEntry, ProcSlot, Superblock
 from cython.cimports.mempools.layout.superblock import (
     POOLS_OFFSET,
     SLOTS_OFFSET,
@@ -45,7 +47,7 @@ from cython.cimports.mempools.layout.superblock import (
 from cython.cimports.mempools.machine.atomics import fetch_add_relaxed, read_once, this_module_step, write_once
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.machine.memory import close_fd, unmap_pages
-from cython.cimports.mempools.parts.status import OK
+from cython.cimports.mempools.parts.status import OK, TIMED_OUT
 
 from mempools.errors import Busy, Corrupt, PoolError
 from mempools.layout.superblock import inspect
@@ -150,11 +152,82 @@ class Mapping:
                 proctable_leave(cython.address(self.ref), slot)
                 close_fd(lock_fd)
                 return 0
+            try:
+                self._adopt(slot)
+            except BaseException:
+                proctable_leave(cython.address(self.ref), slot)
+                close_fd(lock_fd)
+                raise
             if self.lock_fd >= 0:
                 close_fd(self.lock_fd)  # inherited through a fork that Python did not see
             self.lock_fd = lock_fd
             write_once(self.ref.slot, slot, b"mapping.slot")  # see ensure_slot for why relaxed is enough
         return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _adopt(self, slot: cython.int) -> cython.int:
+        """The pools that this process had open as a copy of its parent become its own."""
+        status: cython.int
+        i: cython.int
+        for i in range(NR_POOLS):
+            if self.open_pools[i] != cython.NULL:
+                break
+        else:
+            return 0
+        while True:
+            with cython.nogil:
+                status = directory_adopt(cython.address(self.ref), slot, self.open_pools)
+            if status == OK:
+                return 0
+            if status == TIMED_OUT:  # the lock's holder may be dead
+                proctable_recover(cython.address(self.ref), self.fd, slot)
+            PyErr_CheckSignals()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def pool_acquire(self, index: uint32_t, found: cython.pointer(cython.pointer(PoolRef))) -> cython.int:
+        """This process's reference to pool `index`, one for all its objects: what ends the pool ends it for all of them."""
+        pool: cython.pointer(PoolRef)
+        with _guard:
+            pool = self.open_pools[index]
+            if pool != cython.NULL and pool.gone:  # forgotten in a forked child
+                if pool.nr_objects == 0:
+                    free(pool)
+                pool = self.open_pools[index] = cython.NULL
+            if pool == cython.NULL:
+                pool = cython.cast(cython.pointer(PoolRef), calloc(1, cython.sizeof(PoolRef)))
+                if pool == cython.NULL:
+                    raise MemoryError
+                if pool_load(cython.address(self.ref), index, pool) != OK:
+                    free(pool)
+                    raise Corrupt(f"pool number {index}: its directory entry or a chunk of it points outside the arena")
+                self.open_pools[index] = pool
+            fetch_add_relaxed(cython.address(pool.nr_objects), 1, b"mapping.pool")
+        found[0] = pool
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def pool_release(self, pool: cython.pointer(PoolRef)) -> cython.void:
+        """One object less. Of a pool that lives the reference stays, for the next one. Relaxed: the interpreter's reference
+        counts order the objects' ends, and `gone` is set only while an object exists."""
+        if (
+            fetch_add_relaxed(cython.address(pool.nr_objects), ~cython.cast(uint64_t, 0), b"mapping.pool") == 1
+            and pool.gone
+        ):
+            if self.open_pools[pool.index] == pool:  # forgotten in a forked child
+                self.open_pools[pool.index] = cython.NULL
+            free(pool)
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def pool_gone(self, pool: cython.pointer(PoolRef)) -> cython.void:
+        """This process has destroyed the pool; the caller's object still holds the reference."""
+        with _guard:
+            pool_forget(pool)
+            if self.open_pools[pool.index] == pool:
+                self.open_pools[pool.index] = cython.NULL
 
     @cython.cfunc
     @cython.nogil
@@ -203,6 +276,7 @@ class Mapping:
             self.lock_fd = -1
 
     def __dealloc__(self):
+        i: cython.int
         # The last reference is gone: no other thread is inside. C functions only, the interpreter may be ending.
         if self.ref.base != cython.NULL:
             if self.fd >= 0 and self.ref.slot != cython.address(self.own_slot):
@@ -211,6 +285,8 @@ class Mapping:
                         proctable_leave(cython.address(self.ref), self.ref.slot[0])
                 unmap_pages(cython.cast(cython.p_char, self.ref.slot), 1)
             unmap_pages(self.ref.base, self.ref.nbytes)
+        for i in range(NR_POOLS):
+            free(self.open_pools[i])
         free(self.ref.pages)
         if self.lock_fd >= 0:
             close_fd(self.lock_fd)

@@ -38,6 +38,9 @@ cdef struct PoolRef:
     ShareRecord *shares
     uint64_t nr_shares
     uint64_t nr_chunks         # published with release; grows only
+    uint64_t serial            # of the entry when it was opened
+    uint64_t gone              # 1: destroyed, or found destroyed after a fork; the entry may be another pool's
+    uint64_t nr_objects        # pool objects of this process that work on this
     uint64_t updating          # a try-lock over the chunk list: 1 while a thread appends
     ChunkRef chunks[MAX_CHUNKS]  # oldest first
 

@@ -58,10 +58,12 @@ cdef struct Superblock:
     uint64_t pad1[7]
     # written by whoever opens a pool for the first time
     uint32_t directory_lock
-    uint32_t pad2[15]
+    uint32_t pad2
+    uint64_t nr_made           # pools, ever; under the lock
+    uint64_t pad3[6]
     # statistics
     uint64_t nr_recovered      # processes whose remains were swept, ever
-    uint64_t pad3[7]
+    uint64_t pad4[7]
 
 cdef struct ProcSlot:          # 64 bytes
     # written by the slot's process when it registers, by recovery when it has swept
@@ -89,7 +91,8 @@ cdef struct PoolEntry:         # 256 bytes
     uint64_t algo
     # which processes have the pool open, a bit per slot: destroy refuses while others do
     uint64_t users[2]
-    uint64_t reserved[11]
+    uint64_t serial            # constant while LIVE: which pool this is, of all that the arena ever had
+    uint64_t reserved[10]
 
 cdef struct Chunk:             # 128 bytes; constant after its offset is in PoolEntry.head or another chunk's next
     uint64_t magic

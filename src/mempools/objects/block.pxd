@@ -4,8 +4,6 @@ from mempools.objects.genpoolobject cimport GenPool
 from mempools.pools.shares cimport Share
 
 @cython.final
-@cython.no_gc
-@cython.freelist(64)
 cdef class Block:
     # constant once made
     cdef readonly GenPool pool
@@ -18,6 +16,7 @@ cdef class Block:
     cdef bint shared
     cdef Share share
 
+    cdef int check_made(self) except -1
     cdef int give_back(self) noexcept
 
 cdef Block empty_block(GenPool pool, uint64_t nbytes)

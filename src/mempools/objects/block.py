@@ -4,6 +4,8 @@ A Block frees its memory when it is dropped, unless a view of it is exported: th
 it back earlier and refuses while views exist. The two race in free-threaded programs, so the number of views and the
 fact of being freed are one word: a view is counted only if the word is not FREED, FREED is set only if it is 0.
 
+Garbage: a block is found by the cycle collector but not cleared by it: its destructor needs the pool.
+
 Fork: a child inherits the object but not the memory: it is the parent's. The child's destructor does nothing, its
 explicit free is refused.
 """
@@ -109,7 +111,16 @@ class Block:
     def __len__(self):
         return self.nbytes
 
+    @cython.cfunc
+    @cython.inline
+    @cython.exceptval(-1, check=False)
+    def check_made(self) -> cython.int:
+        if self.pool is None:  # by Block.__new__, not by a pool
+            self.__init__()
+        return 0
+
     def __repr__(self):
+        self.check_made()
         state = "freed" if self.freed else "shared" if self.shared else "own"
         return f"<mempools.Block {self.nbytes} bytes at {self.address:#x} of {self.pool.name!r}, {state}>"
 
@@ -135,6 +146,7 @@ class Block:
 
         Busy while views exist, NotOwned if it is freed already or belongs to the process that this one was forked from:
         nothing is changed then. Legal in every context but C signal handlers. Thread-safe, process-safe, lock-free."""
+        self.check_made()
         # [A:block.free] acquire; pairs with [R:block.release]: what was written through the last view happens before the free.
         seen: uint64_t = cmpxchg_acquire(cython.address(self.exports), 0, _FREED, b"A:block.free")
         status: cython.int
@@ -161,6 +173,7 @@ class Block:
     # ---- views
 
     def __getbuffer__(self, view: cython.pointer(Py_buffer), flags: cython.int):
+        self.check_made()
         seen: uint64_t = read_once(cython.address(self.exports), b"block.view")
         old: uint64_t
         where: uintptr_t = self.pool.memory_at(self.address, self.nbytes)  # raises for a bare address range
@@ -191,20 +204,24 @@ class Block:
     def __reduce__(self):
         status: cython.int = OK
         ticket: Share
-        if self.pool.arena is None:
+        self.check_made()
+        if self.pool.arena is None or self.pool.mapping.fd < 0:
             raise TypeError(f"{self!r} is in private memory: only blocks of a shared arena can be sent")
         if self.slot != self.pool.ref.arena.slot[0]:
             raise NotOwned(f"{self!r} belongs to the process that this one was forked from")
-        with cython.critical_section(self):
-            if read_once(cython.address(self.exports), b"block.send") == _FREED:
-                raise NotOwned("a freed block cannot be sent")
-            if not self.shared:
-                status = share_create(self.pool.ref, self.address, self.nbytes, cython.address(self.share))
-                self.shared = status == OK
-        if status == OK:
-            status = share_ticket(self.pool.ref, cython.address(self.share), cython.address(ticket))
-        if status != OK:
-            self.pool.fail(status, self.address, self.nbytes)
+        while True:
+            with cython.critical_section(self):
+                if read_once(cython.address(self.exports), b"block.send") == _FREED:
+                    raise NotOwned("a freed block cannot be sent")
+                if not self.shared:
+                    status = share_create(self.pool.ref, self.address, self.nbytes, cython.address(self.share))
+                    self.shared = status == OK
+            if status == OK:
+                status = share_ticket(self.pool.ref, cython.address(self.share), cython.address(ticket))
+            if status == OK:
+                break
+            if not self.pool.may_retry(status):
+                self.pool.fail(status, self.address, self.nbytes)
         where = (self.address, self.nbytes, ticket.record, ticket.generation, ticket.lane)
         return _load, (self.pool.arena, self.pool.name, where)
 

@@ -6,6 +6,7 @@ from mempools.objects.poolobject cimport PoolObject
 @cython.final
 cdef class GenPool(PoolObject):
     cdef Hint hint
+    cdef Hint c_hint               # of C callers: see c_api
     cdef object user_algorithm     # (callable, data): one reference, so that both change together. Of the first handle.
     cdef list buffers              # [(first address, last address, Py_buffer holder)] of foreign memory with contents
     cdef object __weakref__
@@ -13,6 +14,4 @@ cdef class GenPool(PoolObject):
     cdef GenPool root(self)
     cdef bint has_user_algorithm(self) noexcept
     cdef uint64_t claim_block(self, uint64_t nbytes, object algo, object data) except? 0xFFFFFFFFFFFFFFFF
-    cdef uint64_t user_claim(self, uint64_t nbytes, object fn, object data) except? 0xFFFFFFFFFFFFFFFF
-    cdef bint user_claim_in(self, object view, uint64_t nr, object fn, object data, uint64_t *address) except -1
     cdef uintptr_t memory_at(self, uint64_t address, uint64_t nbytes) except 0

@@ -24,14 +24,14 @@ from cython.cimports.mempools.machine.atomics import fill, this_module_step, wri
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.block import Block, empty_block, fill_block
 from cython.cimports.mempools.objects.poolobject import PoolObject, tracing
+from cython.cimports.mempools.objects.userclaim import user_claim
 from cython.cimports.mempools.objects.words import to_u64, words_of
 from cython.cimports.mempools.parts.search import NOWHERE, find_run
-from cython.cimports.mempools.parts.status import BUSY, EXHAUSTED, INVALID, MISMATCH, OK
+from cython.cimports.mempools.parts.status import EXHAUSTED, MISMATCH, OK
 from cython.cimports.mempools.pools.genpool import (
     genpool_alloc,
     genpool_alloc_algo,
     genpool_alloc_bulk,
-    genpool_claim,
     genpool_free,
     genpool_free_bulk,
     genpool_granules,
@@ -40,7 +40,7 @@ from cython.cimports.mempools.pools.shares import share_recall
 
 from mempools.errors import Exhausted, PoolError
 from mempools.layout.mapping import create_private
-from mempools.objects.algorithms import ChunkView, code_and_data, granule_shift
+from mempools.objects.algorithms import code_and_data, granule_shift
 
 register_module(cython.address(this_module_step))
 
@@ -48,6 +48,7 @@ _handles = cython.declare(uint64_t, 0)
 
 
 @cython.final
+@cython.no_gc_clear
 @cython.cclass
 class GenPool(PoolObject):
     """Lock-free blocks of any size (the kernel's gen_pool, lib/genalloc.c; see `docs/design/genpool.md`).
@@ -69,7 +70,7 @@ class GenPool(PoolObject):
         owner: int = 0,
         metadata_size: int | None = None,
     ) -> None:
-        if self.mapping is not None:
+        if self.ref.arena != cython.NULL:
             raise TypeError("this GenPool is made already")
         shift = granule_shift(granule)
         nbytes = to_u64(memory[1]) if isinstance(memory, tuple) and len(memory) == 2 else memoryview(memory).nbytes
@@ -97,7 +98,8 @@ class GenPool(PoolObject):
         other.mapping = self.mapping
         other.name = self.name
         other.arena = self.arena
-        other.ref = self.ref
+        self.check_open()
+        self.mapping.pool_acquire(self.ref.index, cython.address(other.ref))
         if self.ref.nr_chunks:
             # Multiples of the golden ratio fall far from each other.
             _handles += 1
@@ -133,11 +135,11 @@ class GenPool(PoolObject):
         if algo is None:
             if self.root().user_algorithm is not None:
                 fn, fn_data = self.root().user_algorithm
-                return self.user_claim(nbytes, fn, fn_data)
+                return user_claim(self, nbytes, fn, fn_data)
             if data is not None:
                 raise ValueError("data is for an algorithm: name one")
         elif callable(algo):
-            return self.user_claim(nbytes, algo, data)
+            return user_claim(self, nbytes, algo, data)
         else:
             code, number = code_and_data(algo, data)
         while True:
@@ -151,57 +153,6 @@ class GenPool(PoolObject):
                 return address
             if not self.may_retry(status):
                 self.fail(status, address, nbytes)
-
-    @cython.cfunc
-    @cython.exceptval(0xFFFFFFFFFFFFFFFF)
-    def user_claim(self, nbytes: uint64_t, fn: object, data: object) -> uint64_t:
-        """By a callable fn(view, nr, data) -> first granule or None, asked for each chunk, newest first, then for the chunk
-        that the pool grows by."""
-        address: uint64_t = 0
-        tried: uint64_t = 0
-        nr: uint64_t
-        if nbytes == 0 or nbytes >> 63:
-            self.fail(INVALID, 0, nbytes)
-        nr = genpool_granules(self.ref, nbytes)
-        self.mapping.ensure_slot()
-        while True:
-            infos = self.chunks()[::-1]
-            for i in range(len(infos) - 1, tried - 1, -1):
-                if self.user_claim_in(
-                    ChunkView(self, i, infos[i], 1 << self.ref.shift), nr, fn, data, cython.address(address)
-                ):
-                    return address
-            tried = len(infos)
-            if self.may_retry(EXHAUSTED):
-                tried = 0
-            elif self.ref.nr_chunks == tried and pool_grow(self.ref, nr) != OK:
-                self.fail(EXHAUSTED, 0, nbytes)
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def user_claim_in(
-        self, view: object, nr: uint64_t, fn: object, data: object, address: cython.pointer(uint64_t)
-    ) -> cython.bint:
-        """Asks for one chunk, and again when somebody else was faster at the chosen place. An algorithm that chooses the
-        same taken place again has nothing else: without this end it would be asked for ever."""
-        i: uint64_t = view.index
-        index: uint64_t
-        status: cython.int
-        last: object = None
-        while True:
-            chosen = fn(view, nr, data)
-            if chosen is None or chosen == last:
-                return False
-            if not isinstance(chosen, int) or chosen < 0 or chosen + nr > len(view):
-                raise ValueError(f"the algorithm chose granule {chosen!r} for {nr} of a chunk of {len(view)}")
-            index = chosen
-            status = genpool_claim(self.ref, i, index, nr)
-            if status == OK:
-                address[0] = self.ref.chunks[i].base + (index << self.ref.shift)
-                return True
-            if status != BUSY:
-                self.fail(status, 0, nr << self.ref.shift)
-            last = chosen
 
     def _find_in(self, index: int, nr: int, start: int) -> int | None:
         at: uint64_t
@@ -496,6 +447,26 @@ class GenPool(PoolObject):
         # Relaxed: one word, nothing else depends on it.
         write_once(cython.address(self.ref.entry.algo), code << 56 | number, b"genpoolobject.set_algo")
         root.user_algorithm = None
+
+    @property
+    def c_api(self) -> tuple[int, int, int, int]:
+        """For C code, signal handlers included: the addresses (alloc, free, pool, hint), valid while this object lives.
+
+            int alloc(void *pool, void *hint, uint64_t nbytes, uint64_t *address);   /* gen_pool_alloc in lib/genalloc.c */
+            int free(void *pool, uint64_t address, uint64_t nbytes);                 /* gen_pool_free */
+
+        0 on success, else a negative status (-1: no free run of that size); an address is an arena offset, or a foreign
+        address. The hint is this object's own for C: one thread, or the handlers that interrupt it, may use it at a time
+        without losing speed, any number without harm. A forked child must ask again before it calls.
+        Thread-safe, process-safe, lock-free, async-signal-safe."""
+        self.check_open()
+        self.mapping.ensure_slot()
+        return (
+            cython.cast(uintptr_t, cython.cast(cython.p_void, genpool_alloc)),
+            cython.cast(uintptr_t, cython.cast(cython.p_void, genpool_free)),
+            cython.cast(uintptr_t, self.ref),
+            cython.cast(uintptr_t, cython.address(self.c_hint)),
+        )
 
     def recall(self) -> int:
         """Drop this process's pickles that nobody has loaded; how many there were. Loading one later gives StaleHandle.

@@ -6,9 +6,8 @@ cdef bint tracing              # set by trace_allocations
 
 cdef class PoolObject:
     cdef readonly Mapping mapping
-    cdef PoolRef *ref            # this object's own, or its parent's
-    cdef bint owns_ref
-    cdef PoolObject parent       # whose `ref` this handle uses; None: its own
+    cdef PoolRef *ref            # one for all objects of the pool in this process
+    cdef PoolObject parent       # of a handle: the object it was made from
     cdef readonly str name
     cdef readonly object arena   # the Arena that this pool was opened from, for pickling; None: a private one
 

@@ -9,9 +9,8 @@ if not cython.compiled:
 
 from cython.cimports.cpython.exc import PyErr_CheckSignals
 from cython.cimports.libc.stdint import uint8_t, uint32_t, uint64_t
-from cython.cimports.libc.stdlib import calloc, free
 from cython.cimports.libc.string import memcpy
-from cython.cimports.mempools.layout.chunks import pool_load, pool_update
+from cython.cimports.mempools.layout.chunks import pool_forget, pool_update
 from cython.cimports.mempools.layout.directory import PoolConfig, directory_drop, directory_open
 from cython.cimports.mempools.layout.mapping import Mapping
 from cython.cimports.mempools.layout.refs import ChunkRef, PoolRef
@@ -44,6 +43,10 @@ from mempools.errors import Busy, Corrupt, Exhausted, LayoutMismatch, NotOwned, 
 from mempools.objects import sites
 from mempools.objects.infos import ChunkInfo, GenPoolStats
 
+_nowhere = cython.declare(Mapping, Mapping.__new__(Mapping))
+_nothing = cython.declare(PoolRef)
+pool_forget(cython.address(_nothing))
+
 KIND_NAMES = {1: "pages", 2: "genpool", 3: "store"}
 
 
@@ -69,13 +72,21 @@ def encode_name(name: str) -> bytes:
     return raw.ljust(NAME_BYTES, b"\0")
 
 
+@cython.no_gc_clear  # stands above cclass, or Cython does not heed it
 @cython.cclass
 class PoolObject:
-    """Base of the pool classes."""
+    """Base of the pool classes. A block in the same garbage needs its pool, and the pool its mapping, to the last."""
+
+    def __cinit__(self):
+        # Until it is opened, and for ever when Python made it by __new__ alone, it is a pool of a closed arena.
+        self.mapping = _nowhere
+        self.ref = cython.address(_nothing)
+        self.name = ""
 
     def __dealloc__(self):
-        if self.owns_ref:  # not `parent is None`: the cycle collector clears that of a handle too
-            free(self.ref)
+        # `mapping` is still there: objects of this class are not cleared by the collector.
+        if self.ref != cython.address(_nothing):
+            self.mapping.pool_release(self.ref)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -126,12 +137,7 @@ class PoolObject:
                 f"the arena has no room for pool {name!r} (size {limit}, table {root_nbytes} bytes): "
                 f"{self.free_pages() * 4096} of {mapping.ref.nbytes} bytes are free, maybe in smaller pieces"
             )
-        self.ref = cython.cast(cython.pointer(PoolRef), calloc(1, cython.sizeof(PoolRef)))
-        if self.ref == cython.NULL:
-            raise MemoryError
-        self.owns_ref = True
-        if pool_load(cython.address(mapping.ref), index, self.ref) != OK:
-            raise Corrupt(f"pool {name!r}: its directory entry or a chunk of it points outside the arena")
+        mapping.pool_acquire(index, cython.address(self.ref))
         return 0
 
     @cython.cfunc
@@ -145,6 +151,8 @@ class PoolObject:
     def check_open(self) -> cython.int:
         if self.mapping.closed:
             raise PoolError(f"pool {self.name!r}: its arena is closed")
+        if self.ref.gone and self.ref != cython.address(_nothing):
+            raise PoolError(f"pool {self.name!r} has been destroyed: make it again to use it")
         return 0
 
     @cython.cfunc
@@ -211,6 +219,7 @@ class PoolObject:
     @cython.exceptval(-1, check=False)
     def fail(self, status: cython.int, address: uint64_t, nbytes: uint64_t) -> cython.int:
         """Raises what a status means for a block."""
+        self.check_open()
         where = f"pool {self.name!r}"
         if status == EXHAUSTED:
             raise Exhausted(
@@ -346,9 +355,9 @@ class PoolObject:
     def destroy(self, force: cython.bint = False) -> None:
         """Destroys the pool and gives its pages back to the arena (gen_pool_destroy in lib/genalloc.c).
 
-        Busy while another process has it open or, unless `force`, while a block is taken. This process's other objects of
-        the pool must not be used any more: they belong to nothing. Waits for other makers and destroyers of pools; not for
-        signal handlers. Thread-safe, process-safe, not lock-free."""
+        Busy while another process has it open or, unless `force`, while a block is taken. This process's objects of the pool
+        give PoolError from then on; no other thread may be inside one of them at the moment of the call. Waits for other
+        makers and destroyers of pools; not for signal handlers. Thread-safe, process-safe, not lock-free."""
         status: cython.int
         self.check_open()
         if self.parent is not None:
@@ -357,7 +366,7 @@ class PoolObject:
             with cython.nogil:
                 status = directory_drop(cython.address(self.mapping.ref), self.ref.index, force)
             if status == OK:
-                self.ref.nr_chunks = 0
+                self.mapping.pool_gone(self.ref)
                 return
             if not self.may_retry(status):
                 raise Busy(

@@ -97,6 +97,7 @@ class StoreIndex(PoolObject):
 
     @property
     def nr_buckets(self) -> int:
+        self.check_open()
         return index_nr_buckets(self.ref)
 
     @cython.cfunc
@@ -106,7 +107,7 @@ class StoreIndex(PoolObject):
         size: cython.Py_ssize_t = 0
         data: cython.p_const_char
         status: cython.int
-        if self.mapping.closed:
+        if self.mapping.closed or self.ref.gone:
             self.check_open()
         if isinstance(name, str):
             data = PyUnicode_AsUTF8AndSize(name, cython.address(size))
@@ -116,7 +117,7 @@ class StoreIndex(PoolObject):
         else:
             raise TypeError(f"a store's keys are str or bytes, not {type(name).__name__}")
         if status == CORRUPT:
-            raise Corrupt(f"store {self.name!r} has no index table: it is a pool that something else made")
+            raise Corrupt(f"store {self.name!r} has no index table: something else than a Store made it")
         return status == OK
 
     @cython.cfunc
@@ -131,12 +132,24 @@ class StoreIndex(PoolObject):
             "check() says more"
         )
 
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def check_sizes(self, found: cython.pointer(Found)) -> cython.int:
+        """What a codec will be asked to make must be what a store can hold."""
+        if found.nr_logical > MAX_VALUE:
+            raise Corrupt(
+                f"store {self.name!r}: the entry at {found.offset:#x} claims a value of {found.nr_logical} bytes, more than "
+                f"the {MAX_VALUE} that a store holds"
+            )
+        return 0
+
     # ---- the store's own codec
 
     def choose_codec(self, word, /):
         """The first caller's word; 0 only asks."""
+        self.check_open()
         if index_nr_buckets(self.ref) == 0:
-            raise Corrupt(f"store {self.name!r} has no index table: it is a pool that something else made")
+            raise Corrupt(f"store {self.name!r} has no index table: something else than a Store made it")
         return index_choose_codec(self.ref, word)
 
     # ---- readers
@@ -159,6 +172,7 @@ class StoreIndex(PoolObject):
                 self.retry(status)
             if status != OK:
                 break
+            self.check_sizes(cython.address(found))
             data = PyBytes_FromStringAndSize(cython.NULL, found.nr_stored)
             room = PyBytes_AS_STRING(data)
             if found.nr_stored > _LARGE:
@@ -186,6 +200,7 @@ class StoreIndex(PoolObject):
             if status == NOT_FOUND:
                 return None
             if status == EXHAUSTED:
+                self.check_sizes(cython.address(found))
                 data = PyBytes_FromStringAndSize(cython.NULL, found.nr_stored)
                 buffer = PyBytes_AS_STRING(data)
                 nbytes = found.nr_stored

@@ -83,7 +83,7 @@ def sizes(index: StoreIndex) -> tuple[int, int, int, int, int, int]:
     stats: IndexStats
     index.check_open()
     if index_nr_buckets(index.ref) == 0:
-        raise Corrupt(f"store {index.name!r} has no index table: it is a pool that something else made")
+        raise Corrupt(f"store {index.name!r} has no index table: something else than a Store made it")
     index_stats(index.ref, cython.address(stats))
     return (stats.count, stats.logical, stats.stored, stats.taken, index.ref.root_nbytes, index.capacity())
 
@@ -97,7 +97,7 @@ def check(index: StoreIndex) -> list[str]:
     i: uint64_t
     index.check_open()
     if index_nr_buckets(index.ref) == 0:
-        return [f"store {index.name!r} has no index table"]
+        return [f"store {index.name!r} has no index table: something else than a Store made it"]
     index.mapping.ensure_slot()
     for i in range(NR_STRIPES):
         while True:
