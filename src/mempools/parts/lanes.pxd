@@ -16,11 +16,14 @@ cdef inline uint64_t lane_mask(uint64_t first, uint64_t nr) noexcept nogil:
 cdef inline uint64_t get_lane(uint64_t word, uint64_t lane) noexcept nogil:
     return (word >> (8 * lane)) & 0xFF
 
+cdef inline uint64_t free_tops(uint64_t word) noexcept nogil:
+    # the top bit of each lane that is zero: that of (x & 7F) + 7F | x is set just when byte x is not zero
+    return ~(((word & every_lane(0x7F)) + every_lane(0x7F)) | word) & every_lane(0x80)
+
 cdef inline uint64_t free_lanes(uint64_t word) noexcept nogil:
-    # one bit per lane, 1 = the byte is zero: the top bit of (x & 7F) + 7F | x is set just when byte x is not zero, and the
-    # multiplication gathers the eight top bits in the highest byte (lane i moves by 56 - 7i, no two meet)
-    cdef uint64_t taken = ((word & every_lane(0x7F)) + every_lane(0x7F)) | word
-    return (((~taken & every_lane(0x80)) >> 7) * <uint64_t>0x0102040810204080) >> 56
+    # one bit per lane, 1 = the byte is zero: the multiplication gathers the eight top bits in the highest byte (lane i moves
+    # by 56 - 7i, no two meet)
+    return ((free_tops(word) >> 7) * <uint64_t>0x0102040810204080) >> 56
 
 cdef inline bint has_free_lane(uint64_t word) noexcept nogil:
     return ((word - every_lane(1)) & ~word & every_lane(0x80)) != 0
@@ -36,16 +39,20 @@ cdef inline uint64_t spread_lanes(uint64_t bits) noexcept nogil:
 
 cdef inline uint64_t spread_zero(uint64_t word) noexcept nogil:
     # 0xFF in each lane that is zero
-    cdef uint64_t taken = ((word & every_lane(0x7F)) + every_lane(0x7F)) | word
-    return ((~taken & every_lane(0x80)) >> 7) * 0xFF
+    return (free_tops(word) >> 7) * 0xFF
 
-cdef inline uint64_t runs_of(uint64_t lanes, uint64_t nr) noexcept nogil:
-    # of a bit per lane: the lanes where nr set ones begin (1 <= nr <= 8)
+cdef inline uint64_t runs_of(uint64_t tops, uint64_t nr) noexcept nogil:
+    # of a top bit per lane: the lanes where nr set ones begin (1 <= nr <= 8)
     while nr > 1:
-        lanes &= lanes >> 1
+        tops &= tops >> 8
         nr -= 1
-    return lanes
+    return tops
+
+cdef inline uint64_t first_lane(uint64_t tops) noexcept nogil:
+    # of a top bit per lane: the lowest lane that is set; there must be one
+    return <uint64_t>ctz64(tops) >> 3
 
 cdef inline uint64_t block_lanes(uint64_t lane, uint64_t nr, uint64_t owner, uint64_t start) noexcept nogil:
-    # the bytes of lanes lane .. lane + nr - 1 of a block; start: START if the block begins there, 0 if before
-    return (every_lane(owner) & lane_mask(lane, nr)) | start << (8 * lane)
+    # the bytes of lanes lane .. lane + nr - 1 of a block; start: START if the block begins there, 0 if before. The lane comes
+    # last: it is what a search waits for.
+    return ((every_lane(owner) & lane_mask(0, nr)) | start) << (8 * lane)

@@ -189,6 +189,11 @@ def inspect(
     w = first >> 3
     lane = first & 7
     while w * 8 < end:
+        if lane == 0 and end - w * 8 >= 8 and w != first >> 3:
+            if read_once(cython.address(map[w]), b"ownermap.inspect") != every_lane(owner):
+                return WRONG_SIZE
+            w += 1
+            continue
         here = (end - w * 8 if end - w * 8 < 8 else 8) - lane
         word = read_once(cython.address(map[w]), b"ownermap.inspect") & lane_mask(lane, here)
         if word != block_lanes(lane, here, owner, START if w == first >> 3 else 0):
@@ -203,6 +208,7 @@ def inspect(
 
 
 @cython.cfunc
+@cython.inline
 @cython.nogil
 @cython.exceptval(check=False)
 def release_lanes(

@@ -90,8 +90,8 @@ def next_run(
     stop += w * 8
     while stop == (w + 1) * 8 and stop < end and stop - first < enough:
         w += 1
-        lanes = ~free_lanes(read_once(cython.address(map[w]), b"search.read"))
-        stop += ctz64(lanes)
+        word = read_once(cython.address(map[w]), b"search.read")
+        stop += 8 if word == 0 else ctz64(~free_lanes(word))
     if first >= end:
         return NOWHERE
     run_end[0] = stop if stop < end else end

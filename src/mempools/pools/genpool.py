@@ -35,7 +35,7 @@ from cython.cimports.mempools.machine.atomics import (
     write_once,
 )
 from cython.cimports.mempools.machine.hooks import register_module
-from cython.cimports.mempools.parts.lanes import block_lanes, clz64, ctz64, free_lanes, runs_of
+from cython.cimports.mempools.parts.lanes import block_lanes, clz64, ctz64, first_lane, free_tops, runs_of
 from cython.cimports.mempools.parts.ownermap import claim, claim_singles, release, release_singles, transfer
 from cython.cimports.mempools.parts.owners import START
 from cython.cimports.mempools.parts.search import NOWHERE, find_best, find_run
@@ -88,6 +88,21 @@ def genpool_chunk(pool: cython.pointer(PoolRef), address: uint64_t, nbytes: uint
 
 
 @cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def chunk_at(pool: cython.pointer(PoolRef), address: uint64_t) -> cython.pointer(ChunkRef):
+    """genpool_chunk of one byte: most pools have one chunk, or most blocks lie in the newest."""
+    i: uint64_t = known_chunks(pool)
+    chunk: cython.pointer(ChunkRef)
+    if i:
+        chunk = cython.address(pool.chunks[i - 1])
+        if address >= chunk.base and (address - chunk.base) >> pool.shift < chunk.nr:
+            return chunk
+    return genpool_chunk(pool, address, 1)
+
+
+@cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def take(
@@ -125,14 +140,14 @@ def take_here(
     old: uint64_t
     lane: uint64_t
     runs: uint64_t
-    if nr > 8 or near >= known_chunks(pool) or w >= pool.chunks[near].nr_words:
+    if nr - 1 >= 8 or near >= known_chunks(pool) or w >= pool.chunks[near].nr_words:
         return BUSY
     word = cython.address(pool.chunks[near].map[w])
     old = read_once(word, b"genpool.take_here")  # relaxed: the swap confirms
-    runs = runs_of(free_lanes(old), nr)
+    runs = runs_of(free_tops(old), nr)
     if runs == 0:
         return BUSY
-    lane = ctz64(runs)
+    lane = first_lane(runs)
     # [A:genpool.take_here] acquire; pairs with [R:ownermap.release]: as [A:ownermap.claim], see there.
     if cmpxchg_acquire(word, old, old | block_lanes(lane, nr, owner, START), b"A:genpool.take_here") != old:
         return BUSY
@@ -296,8 +311,6 @@ def genpool_alloc_algo(
     if nbytes == 0 or nbytes >> 63 or (algorithm == ORDER_ALIGN and genpool_granules(pool, nbytes) >> 62):
         return INVALID
     nr = genpool_granules(pool, nbytes)
-    if algorithm == NEAR_FIT and take_here(pool, hint, nr, owner, address) == OK:
-        return OK
     while True:
         if algorithm == NEAR_FIT:
             at = take_near(pool, hint, nr, owner, cython.address(chunk))
@@ -339,6 +352,10 @@ def genpool_alloc(
     """One block by the pool's own algorithm."""
     # Relaxed: algorithm and data are one word, so no caller mixes an old one with a new one.
     algo: uint64_t = read_once(cython.address(pool.entry.algo), b"genpool.algo")
+    owner: uint64_t = pool.arena.slot[0]
+    # A size of 0 has no granule or far too many: left to the general path, as all that is not ordinary.
+    if algo == NEAR_FIT and owner and take_here(pool, hint, genpool_granules(pool, nbytes), owner, address) == OK:
+        return OK
     return genpool_alloc_algo(
         pool, hint, nbytes, cython.cast(uint32_t, algo >> 56), algo & ((cython.cast(uint64_t, 1) << 56) - 1), address
     )
@@ -365,7 +382,7 @@ def genpool_free(pool: cython.pointer(PoolRef), address: uint64_t, nbytes: uint6
     chunk: cython.pointer(ChunkRef)
     if nbytes == 0 or nbytes >> 63:
         return INVALID
-    chunk = genpool_chunk(pool, address, 1)
+    chunk = chunk_at(pool, address)
     if chunk == cython.NULL or (address - chunk.base) & ((cython.cast(uint64_t, 1) << pool.shift) - 1):
         return NOT_A_BLOCK
     return release(
