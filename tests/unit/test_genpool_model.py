@@ -120,7 +120,7 @@ class GenPoolMachine(RuleBasedStateMachine):
 
     @rule(block=blocks, by=st.integers(-3, 3), more=st.integers(-2, 2))
     def free_wrong(self, block, by, more):
-        offset, nbytes = block
+        offset, _ = block
         wrong = len(self.granules(*block)) + more
         if wrong < 1 or (by == 0 and more == 0):
             return

@@ -41,7 +41,7 @@ class Other:
                 os._exit(0)
         os.close(self.requests)
         os.close(self.replies)
-        self.sink, self.source = open(requests, "wb"), open(replies, "rb")
+        self.sink, self.source = os.fdopen(requests, "wb"), os.fdopen(replies, "rb")
 
     def do(self, name, *args):
         pickle.dump((name, args), self.sink)
@@ -265,7 +265,10 @@ def test_a_foreign_free_at_every_step(arena, pool, other):
 def test_algorithm_and_data_change_together(arena, pool, other):
     """I16: an allocation uses the old pair or the new one."""
     base = pool.chunks()[0].address
-    allowed = {("first_fit", 1024): lambda o: o % 1024 == 0, ("fixed", base + 5 * GRANULE): lambda o: o == base + 5 * GRANULE}
+    allowed = {
+        ("first_fit", 1024): lambda o: o % 1024 == 0,
+        ("fixed", base + 5 * GRANULE): lambda o: o == base + 5 * GRANULE,
+    }
     pairs = list(allowed)
     visited = 0
     for old, new in (pairs, pairs[::-1]):
@@ -290,7 +293,7 @@ def test_a_chunk_that_appears(arena):
     try:
         for n in itertools.count(1):
             held = pool.alloc_bulk(pool.avail // GRANULE, GRANULE) if pool.size else []
-            with steps.call_at(n, lambda: other.do("grow", 10)) as hook:
+            with steps.call_at(n, lambda other=other: other.do("grow", 10)) as hook:
                 offset = pool.alloc_offset(9 * GRANULE)
             assert pool.has_addr(offset, 9 * GRANULE)
             arena.check()
