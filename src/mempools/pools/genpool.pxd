@@ -14,9 +14,6 @@ cdef enum Algorithm:
 cdef int genpool_alloc(PoolRef *pool, Hint *hint, uint64_t nbytes, uint64_t *address) noexcept nogil
 cdef int genpool_free(PoolRef *pool, uint64_t address, uint64_t nbytes) noexcept nogil
 cdef int genpool_alloc_algo(PoolRef *pool, Hint *hint, uint64_t nbytes, uint32_t algorithm, uint64_t data, uint64_t *address) noexcept nogil
-# Many blocks of one size: `nr` becomes the number served. OK, or why it stopped (those served stay served).
-cdef int genpool_alloc_bulk(PoolRef *pool, Hint *hint, uint64_t nbytes, uint64_t *addresses, uint64_t *nr) noexcept nogil
-cdef int genpool_free_bulk(PoolRef *pool, const uint64_t *addresses, uint64_t *nr, uint64_t nbytes) noexcept nogil
 # Hands a whole block from one owner to another; granules that are to_owner's already stay (a repeated transfer).
 cdef int genpool_transfer(PoolRef *pool, uint64_t address, uint64_t nbytes, uint32_t from_owner, uint32_t to_owner) noexcept nogil
 # The chunk that holds [address, address + nbytes) whole, or NULL.
