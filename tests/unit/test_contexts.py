@@ -87,8 +87,10 @@ def test_collector_callbacks(pool):
     try:
         held = []
         for _ in range(300):
-            held.append(pool.alloc(1))  # a new object, so that the collector may run inside
+            held.append([pool.alloc(1)])  # a new list, so that the collector runs
             use(pool)
+            if len(held) % 20 == 0:
+                gc.collect()
     finally:
         gc.set_threshold(*threshold)
         gc.callbacks.remove(callback)
