@@ -28,7 +28,7 @@ from cython.cimports.mempools.objects.userclaim import user_claim
 from cython.cimports.mempools.objects.words import to_u64, words_of
 from cython.cimports.mempools.parts.search import NOWHERE, find_run
 from cython.cimports.mempools.parts.status import EXHAUSTED, MISMATCH, OK
-from cython.cimports.mempools.pools.bulk import genpool_alloc_bulk, genpool_free_bulk
+from cython.cimports.mempools.pools.genbulk import genpool_alloc_bulk, genpool_free_bulk
 from cython.cimports.mempools.pools.genpool import (
     genpool_alloc,
     genpool_alloc_algo,

@@ -12,11 +12,8 @@ from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.genpoolobject import GenPool
 from cython.cimports.mempools.objects.words import words_of
 from cython.cimports.mempools.parts.status import OK
-from cython.cimports.mempools.pools.bulk import genpool_alloc_bulk, genpool_free_bulk
-from cython.cimports.mempools.pools.genpool import (
-    genpool_alloc,
-    genpool_free,
-)
+from cython.cimports.mempools.pools.genbulk import genpool_alloc_bulk, genpool_free_bulk
+from cython.cimports.mempools.pools.genpool import genpool_alloc, genpool_free
 
 from mempools.errors import Exhausted, NotOwned
 

@@ -355,7 +355,7 @@ def claim_singles(map: cython.pointer(uint64_t), word: uint64_t, nr: uint64_t, o
     lanes: uint64_t
     while True:
         lanes = free_lanes(old)
-        while cython.cast(uint64_t, popcount64(lanes)) > nr:
+        while nr < 8 and cython.cast(uint64_t, popcount64(lanes)) > nr:
             lanes ^= cython.cast(uint64_t, 1) << (63 - clz64(lanes))  # the lowest stay
         if lanes == 0:
             return 0

@@ -1,4 +1,4 @@
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 from mempools.layout.refs cimport Hint, PoolRef
 
 # Many blocks of one size: `nr` becomes the number served. OK, or why it stopped (those served stay served).
