@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from mempools import Arena, Exhausted, StaleHandle
+from mempools import Arena, Exhausted, NotOwned, StaleHandle
 from mempools.check import steps
 
 GRANULE = 64
@@ -552,3 +552,36 @@ def test_random_kills():
         print(f"{kills} random kills, {checks} times all were ended and all was compared")
     scene.end()
     assert kills > 100
+
+
+def test_an_inherited_block_is_not_the_child_s_even_in_its_parent_s_slot():
+    """A grandchild that takes over the slot of its dead parent must not free, for an inherited object, what is now its own."""
+    with Arena.anonymous("1M") as arena:
+        pool = arena.genpool("pool", granule=64)
+        done, go = os.pipe(), os.pipe()
+        parent = os.fork()
+        if parent == 0:
+            block = arena.genpool("pool", granule=64).alloc(640)
+            if os.fork() == 0:
+                status = 1
+                try:
+                    os.read(go[0], 1)
+                    own = block.pool.alloc(640)
+                    assert own.offset == block.offset  # the parent's has been swept
+                    with pytest.raises(NotOwned):
+                        block.free()
+                    del block
+                    own.free()  # NotOwned if the inherited object freed it
+                    status = 0
+                finally:
+                    os.write(done[1], bytes([status]))
+                    os._exit(0)
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(parent, 0)
+        assert arena.recover() == 1
+        os.write(go[1], b"x")
+        assert os.read(done[0], 1) == b"\0"
+        for fd in (*done, *go):
+            os.close(fd)
+        while arena.recover() == 0 and pool.avail < pool.size:
+            pass

@@ -11,7 +11,7 @@ cdef class Mapping:
     cdef readonly bytes key        # creation id, device and inode: what tells arenas apart
     cdef readonly str id           # creation id, 32 hexadecimal digits
     cdef readonly int fd           # holds the attach lock; -1: private
-    cdef uint64_t own_slot
+    cdef uint64_t own_slot[2]
     # written by open and close, under the module's lock
     cdef readonly int opens
     cdef readonly bint closed

@@ -69,7 +69,7 @@ class Mapping:
     def __cinit__(self):
         self.fd = self.lock_fd = -1
         self.closed = True
-        self.ref.slot = cython.address(self.own_slot)
+        self.ref.slot = cython.address(self.own_slot[0])
 
     def __init__(self):
         raise TypeError("a Mapping is made by mempools.Arena")
@@ -161,6 +161,12 @@ class Mapping:
             if self.lock_fd >= 0:
                 close_fd(self.lock_fd)  # inherited through a fork that Python did not see
             self.lock_fd = lock_fd
+            write_once(
+                cython.address(self.ref.slot[1]),
+                read_once(cython.address(self.ref.slots[slot].state), b"mapping.slot") & ~cython.cast(uint64_t, 0xFF)
+                | slot,
+                b"mapping.slot",
+            )
             write_once(self.ref.slot, slot, b"mapping.slot")  # see ensure_slot for why relaxed is enough
         return 0
 
@@ -279,7 +285,7 @@ class Mapping:
         i: cython.int
         # The last reference is gone: no other thread is inside. C functions only, the interpreter may be ending.
         if self.ref.base != cython.NULL:
-            if self.fd >= 0 and self.ref.slot != cython.address(self.own_slot):
+            if self.fd >= 0 and self.ref.slot != cython.address(self.own_slot[0]):
                 if self.ref.slot[0] != 0:
                     with cython.nogil:
                         proctable_leave(cython.address(self.ref), self.ref.slot[0])
@@ -348,7 +354,7 @@ def create_private(nbytes: int, *, prefault: bool = False, hugepages: bool = Fal
     mapping._map(-1, nbytes, HUGE_PAGE if hugepages else 0)
     _prepare(mapping, prefault, hugepages, progress)
     id = _format(mapping, False)
-    mapping.own_slot = proctable_private(cython.address(mapping.ref))
+    mapping.own_slot[0] = mapping.own_slot[1] = proctable_private(cython.address(mapping.ref))
     superblock_publish(mapping.ref.super)
     with _guard:
         return _enter(mapping, id.encode(), id)

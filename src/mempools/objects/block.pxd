@@ -9,7 +9,7 @@ cdef class Block:
     cdef readonly GenPool pool
     cdef uint64_t address
     cdef readonly uint64_t nbytes
-    cdef uint64_t slot             # the process that holds the block: a forked child has another
+    cdef uint64_t registration     # of the process that holds the block: a forked child has another
     # written by free and by views; any thread
     cdef uint64_t exports          # live views, or FREED
     # written by pickling, under the block's critical section

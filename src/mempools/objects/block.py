@@ -61,7 +61,7 @@ def empty_block(pool: GenPool, nbytes: uint64_t) -> Block:
 def fill_block(block: Block, address: uint64_t) -> cython.void:
     """The memory at `address` is the block's from now on."""
     block.address = address
-    block.slot = block.pool.ref.arena.slot[0]
+    block.registration = block.pool.ref.arena.slot[1]
     block.exports = 0
 
 
@@ -135,8 +135,8 @@ class Block:
         return genpool_free(self.pool.ref, self.address, self.nbytes)
 
     def __dealloc__(self):
-        # Plain: nobody else has the object any more. Another slot than at birth: a forked child, see above.
-        if self.pool is not None and self.exports != _FREED and self.slot == self.pool.ref.arena.slot[0]:
+        # Plain: nobody else has the object any more. Another registration than at birth: a forked child, see above.
+        if self.pool is not None and self.exports != _FREED and self.registration == self.pool.ref.arena.slot[1]:
             self.give_back()
             if tracing:
                 self.pool.note_free(self.address)
@@ -154,7 +154,7 @@ class Block:
             self.pool.fail(DOUBLE_FREE, self.address, self.nbytes)
         if seen != 0:
             raise Busy(f"{self!r}: {seen} views of it exist (memoryviews, arrays); release them first")
-        if self.slot != self.pool.ref.arena.slot[0]:
+        if self.registration != self.pool.ref.arena.slot[1]:
             self.exports = 0
             raise NotOwned(f"{self!r} belongs to the process that this one was forked from: only that one can free it")
         status = self.give_back()
@@ -207,7 +207,7 @@ class Block:
         self.check_made()
         if self.pool.arena is None or self.pool.mapping.fd < 0:
             raise TypeError(f"{self!r} is in private memory: only blocks of a shared arena can be sent")
-        if self.slot != self.pool.ref.arena.slot[0]:
+        if self.registration != self.pool.ref.arena.slot[1]:
             raise NotOwned(f"{self!r} belongs to the process that this one was forked from")
         while True:
             with cython.critical_section(self):
