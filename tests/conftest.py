@@ -9,6 +9,12 @@ from collections.abc import Iterator
 import pytest
 
 
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays: the collection after each test need not look at it again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def arena_directory() -> Iterator[str]:
     """Two test runs on one machine must not see each other's arenas; child processes inherit the environment."""

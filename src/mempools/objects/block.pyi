@@ -1,9 +1,11 @@
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, final
 
 from mempools.objects.genpoolobject import GenPool
 
+@final
 class Block:
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     @property
     def pool(self) -> GenPool: ...
     @property
