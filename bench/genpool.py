@@ -118,7 +118,7 @@ def two_threads(
 
 def threads_pairs(options: argparse.Namespace, arena: mempools.Arena) -> None:
     """Two threads at once."""
-    nr = 10 * PAIRS // options.scale
+    nr = 5 * PAIRS // options.scale
     pool = arena.genpool("threads")
     handles = [pool.handle(), pool.handle()]
     overlaps: dict[str, list[float]] = {}
@@ -133,7 +133,9 @@ def threads_pairs(options: argparse.Namespace, arena: mempools.Arena) -> None:
 
     def case(name: str, work: Callable[[mempools.GenPool], None], pools: list[mempools.GenPool], per: int) -> Case:
         def run() -> float:
-            cost, overlap = two_threads(work, pools, per)
+            # On a machine that others use, the threads may hardly meet: of some tries the one where they met most.
+            tries = [two_threads(work, pools, per) for _ in range(8 if len(pools) > 1 else 1)]
+            cost, overlap = max(tries, key=lambda pair: pair[1])
             overlaps.setdefault(name, []).append(overlap)
             return cost
 

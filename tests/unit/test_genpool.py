@@ -973,3 +973,10 @@ def test_made_by_new_alone(arena):
         GenPool.__init__(pool, (0, 64), 3)
     with pytest.raises(PoolError):
         pool.alloc(1)
+
+
+def test_handles_start_far_from_each_other_even_before_the_pool_has_memory(arena):
+    pool = arena.genpool("spread")
+    handles = [pool.handle() for _ in range(4)]
+    words = {handle.alloc_offset(64) // (64 * 8) for handle in handles}
+    assert len(words) == len(handles)  # two in one word would fight for it

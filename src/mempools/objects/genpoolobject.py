@@ -99,13 +99,11 @@ class GenPool(PoolObject):
         other.arena = self.arena
         self.check_open()
         self.mapping.pool_acquire(self.ref.index, cython.address(other.ref))
+        # Multiples of the golden ratio fall far from each other, whatever number of words they are reduced to.
+        _handles += 1
+        other.hint.word = _handles * cython.cast(uint64_t, 0x9E3779B97F4A7C15) >> 16
         if self.ref.nr_chunks:
-            # Multiples of the golden ratio fall far from each other.
-            _handles += 1
             other.hint.chunk = self.ref.nr_chunks - 1
-            other.hint.word = (_handles * cython.cast(uint64_t, 0x9E3779B97F4A7C15) >> 16) % self.ref.chunks[
-                other.hint.chunk
-            ].nr_words
         return other
 
     @cython.cfunc

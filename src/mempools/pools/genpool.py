@@ -174,9 +174,10 @@ def take_near(
     ref: cython.pointer(ChunkRef)
     if near < i:
         ref = cython.address(pool.chunks[near])
-        start = read_once(cython.address(hint.word), b"genpool.hint") << 3
-        if start >= ref.nr:
-            start = 0
+        start = read_once(cython.address(hint.word), b"genpool.hint")
+        if start >= ref.nr_words:  # a new handle's place is any number: the pool may have had no chunk yet
+            start %= ref.nr_words
+        start <<= 3
         at = take(ref, start, ref.nr, nr, 1, 0, owner)
         if at == NOWHERE and start:
             at = take(ref, 0, ref.nr if ref.nr - start < nr else start + nr - 1, nr, 1, 0, owner)
