@@ -3,7 +3,6 @@
 import gc
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -18,7 +17,12 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def arena_directory() -> Iterator[str]:
     """Two test runs on one machine must not see each other's arenas; child processes inherit the environment."""
-    directory = tempfile.mkdtemp(prefix="mempools-tests-", dir="/dev/shm")
+    for entry in os.listdir("/dev/shm"):  # of runs that were killed
+        _, _, pid = entry.partition("mempools-tests-")
+        if pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+            shutil.rmtree(f"/dev/shm/{entry}", ignore_errors=True)
+    directory = f"/dev/shm/mempools-tests-{os.getpid()}"
+    os.mkdir(directory, 0o700)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEMPOOLS_DIR", directory)
         yield directory
