@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import weakref
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,6 +16,7 @@ from mempools.machine import files
 from mempools.machine.memory import Progress
 from mempools.objects.algorithms import granule_shift
 from mempools.objects.arenacheck import pools_of, problems_of
+from mempools.objects.block import find_arenas_with
 from mempools.objects.genpoolobject import GenPool, open_genpool
 from mempools.objects.infos import ArenaStats, PoolInfo
 
@@ -177,6 +179,8 @@ class Arena:
         self._nbytes = mapping.nbytes
         self._id = mapping.id
         self._received_pools: dict[str, GenPool] = {}
+        if kind != PRIVATE:
+            _arenas[mapping.key] = self
 
     # ---- what it is
 
@@ -340,10 +344,14 @@ class Arena:
             mapping.forget()  # not closed: pools made from it may live on
 
     def __reduce__(self) -> tuple[Any, ...]:
-        mapping = self._mapping
         if self._kind == PRIVATE:
             raise TypeError("a private arena cannot be sent to another process: use Arena.anonymous or Arena.create")
-        return _received, (self._kind, self._name, self._path, mapping.key, os.getpid(), mapping.fd)
+        return _received, self._description()
+
+    def _description(self) -> tuple[Any, ...]:
+        """What another process needs to find it."""
+        mapping = self._mapping
+        return self._kind, self._name, self._path, mapping.key, os.getpid(), mapping.fd
 
 
 def _open(
@@ -366,6 +374,22 @@ def _open(
                 "attach to it as it is, or unlink it and make it again"
             )
         return mapping
+
+
+_arenas: "weakref.WeakValueDictionary[bytes, Arena]" = (
+    weakref.WeakValueDictionary()
+)  # open ones, by their mapping's key
+
+
+def _arena_of_block(description: tuple[Any, ...]) -> Arena:
+    """The arena of a block that arrives: the object that this process has, if it has one, or a new one."""
+    known = _arenas.get(description[3])
+    if known is not None and not known.closed:
+        return known
+    return _received(*description)
+
+
+find_arenas_with(_arena_of_block)
 
 
 def _received(kind: str, name: str | None, path: str | None, key: bytes, pid: int, sender_fd: int) -> Arena:

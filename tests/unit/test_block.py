@@ -302,7 +302,7 @@ def test_tampered_tickets_are_errors(pool, changes):
     pool.recall()
     block.free()
     assert pool.avail == pool.size
-    arena.check()
+    pool.arena.check()
 
 
 @pytest.mark.parametrize("where", [(), (1,), (1, 2, 3, 4), (1, 2, 3, 4, 5, 6), None, 5, "abcde", [1, 2, 3, 4, 5], {}])

@@ -223,7 +223,7 @@ class Block:
             if not self.pool.may_retry(status):
                 self.pool.fail(status, self.address, self.nbytes)
         where = (self.address, self.nbytes, ticket.record, ticket.generation, ticket.lane)
-        return _load, (self.pool.arena, self.pool.name, where)
+        return _load, (self.pool.arena._description(), self.pool.name, where)
 
     def __copy__(self):
         raise TypeError("a block has one owner: copy its bytes, or pickle it to share it")
@@ -232,8 +232,19 @@ class Block:
         raise TypeError("a block has one owner: copy its bytes, or pickle it to share it")
 
 
+_find_arena = None
+
+
+def find_arenas_with(finder):
+    """At import, by the layer that knows arenas: how an arriving block finds its own from what `_description` said."""
+    global _find_arena
+    _find_arena = finder
+
+
 def _load(arena, name, where):
-    """The other end of Block's pickle: redeems the ticket."""
+    """The other end of Block's pickle: redeems the ticket. `arena`: itself, or its description."""
+    if type(arena) is tuple:
+        arena = _find_arena(arena)
     address: uint64_t
     nbytes: uint64_t
     ticket: Share

@@ -1,7 +1,10 @@
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NoReturn, Self, final
 
 from mempools.objects.genpoolobject import GenPool
+
+def find_arenas_with(finder: Callable[[tuple[Any, ...]], Any]) -> None: ...
 
 @final
 class Block:
