@@ -447,7 +447,7 @@ class GenPool(PoolObject):
 
     @property
     def c_api(self) -> tuple[int, int, int, int]:
-        """For C code, signal handlers included: the addresses (alloc, free, pool, hint), valid while this object lives.
+        """For C code, signal handlers included: the addresses (alloc, free, pool, hint), valid while this object lives::
 
             int alloc(void *pool, void *hint, uint64_t nbytes, uint64_t *address);   /* gen_pool_alloc in lib/genalloc.c */
             int free(void *pool, uint64_t address, uint64_t nbytes);                 /* gen_pool_free */
