@@ -3,6 +3,7 @@
 import copy
 import gc
 import pickle
+import weakref
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -183,8 +184,10 @@ def test_a_block_in_a_cycle_with_its_arena():
         node.handle = node.pool.handle()
         node.blocks = [node.pool.alloc(100), node.handle.alloc(100)]
         node.arena.node = node
+        gone = weakref.ref(node.arena)
         del node
         gc.collect()
+        assert gone() is None
 
 
 def test_a_received_block_in_a_cycle():
@@ -192,8 +195,10 @@ def test_a_received_block_in_a_cycle():
         arena = Arena.anonymous("1M")
         block = pickle.loads(pickle.dumps(arena.genpool("pool").alloc(100)))
         arena.keep = [arena, block, block.pool]
+        gone = weakref.ref(arena)
         del arena, block
         gc.collect()
+        assert gone() is None
 
 
 def test_freed_behind_its_back(pool):

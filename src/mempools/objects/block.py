@@ -66,7 +66,7 @@ def fill_block(block: Block, address: uint64_t) -> cython.void:
 
 
 @cython.final
-@cython.no_gc
+@cython.no_gc_clear  # a block that an attribute of its arena keeps is a cycle; its pool must be there to the last
 @cython.freelist(64)
 @cython.cclass
 class Block:
