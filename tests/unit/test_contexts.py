@@ -394,3 +394,23 @@ def test_the_c_entry_points(pool):
     assert alloc(ref, hint, 1 << 40, ctypes.byref(address)) == -1
     assert pool.handle().c_api[3] != hint
     assert pool.avail == pool.size
+
+
+def test_an_algorithm_is_replaced_while_others_allocate(pool):
+    """Without the GIL the callable and its data must not go while a thread takes a reference to them."""
+
+    def swap():
+        for n in range(500):
+            pool.set_algo(lambda view, nr, n: view.find(nr), n)
+            pool.set_algo(None)
+
+    def take():
+        for _ in range(500):
+            pool.alloc(100).free()
+
+    threads = [threading.Thread(target=target) for target in (swap, take, take)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert pool.avail == pool.size

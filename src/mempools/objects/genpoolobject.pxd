@@ -12,6 +12,7 @@ cdef class GenPool(PoolObject):
     cdef object __weakref__
 
     cdef GenPool root(self)
+    cdef object the_user_algorithm(self)
     cdef bint has_user_algorithm(self) noexcept
     cdef uint64_t claim_block(self, uint64_t nbytes, object algo, object data) except? 0xFFFFFFFFFFFFFFFF
     cdef uintptr_t memory_at(self, uint64_t address, uint64_t nbytes) except 0

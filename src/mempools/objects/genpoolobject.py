@@ -111,6 +111,14 @@ class GenPool(PoolObject):
         return self if self.parent is None else self.parent
 
     @cython.cfunc
+    def the_user_algorithm(self) -> object:
+        """(callable, data) or None. Under the lock that set_algo takes: without the GIL, a reference that is being replaced
+        cannot be taken safely otherwise."""
+        root: GenPool = self.root()
+        with cython.critical_section(root):
+            return root.user_algorithm
+
+    @cython.cfunc
     @cython.inline
     @cython.exceptval(check=False)
     def has_user_algorithm(self) -> cython.bint:
@@ -130,8 +138,9 @@ class GenPool(PoolObject):
         status: cython.int
         self.check_open()
         if algo is None:
-            if self.root().user_algorithm is not None:
-                fn, fn_data = self.root().user_algorithm
+            chosen = self.the_user_algorithm()
+            if chosen is not None:
+                fn, fn_data = chosen
                 return user_claim(self, nbytes, fn, fn_data)
             if data is not None:
                 raise ValueError("data is for an algorithm: name one")
@@ -399,8 +408,9 @@ class GenPool(PoolObject):
                 )
         if holder is not None:
             root: GenPool = self.root()
-            if root.buffers is None:
-                root.buffers = []
+            with cython.critical_section(root):
+                if root.buffers is None:
+                    root.buffers = []
             root.buffers.append((base, base + (nbytes - 1), holder))
 
     def grow(self, nbytes: object) -> None:
@@ -434,7 +444,8 @@ class GenPool(PoolObject):
         root: GenPool = self.root()
         self.check_open()
         if callable(algo):
-            root.user_algorithm = (algo, data)
+            with cython.critical_section(root):
+                root.user_algorithm = (algo, data)
             return
         code, number = code_and_data("near_fit" if algo is None else algo, data)
         if number >> 56:
@@ -443,7 +454,8 @@ class GenPool(PoolObject):
             )
         # Relaxed: one word, nothing else depends on it.
         write_once(cython.address(self.ref.entry.algo), code << 56 | number, b"genpoolobject.set_algo")
-        root.user_algorithm = None
+        with cython.critical_section(root):
+            root.user_algorithm = None
 
     @property
     def c_api(self) -> tuple[int, int, int, int]:
