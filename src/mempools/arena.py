@@ -344,9 +344,10 @@ class Arena:
             mapping.forget()  # not closed: pools made from it may live on
 
     def __reduce__(self) -> tuple[Any, ...]:
+        description = self._description()
         if self._kind == PRIVATE:
             raise TypeError("a private arena cannot be sent to another process: use Arena.anonymous or Arena.create")
-        return _received, self._description()
+        return _received, description
 
     def _description(self) -> tuple[Any, ...]:
         """What another process needs to find it."""
