@@ -68,6 +68,23 @@ def run_alloc(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def publish_or_free(
+    arena: cython.pointer(ArenaRef),
+    entry: cython.pointer(PoolEntry),
+    offset: uint64_t,
+    run_nbytes: uint64_t,
+    owner: uint32_t,
+) -> cython.int:
+    """Publishes the chunk in a run of `owner`'s; a pool that has no place for it leaves the run free."""
+    status: cython.int = chunk_publish(arena, entry, offset)
+    if status != OK:
+        pages_free(arena, offset >> PAGE_SHIFT, run_nbytes >> PAGE_SHIFT, owner)
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def chunk_add(
     arena: cython.pointer(ArenaRef),
     entry: cython.pointer(PoolEntry),
@@ -93,10 +110,7 @@ def chunk_add(
     while chunk_overhead(nr) > before:
         nr -= 1
     chunk_format(arena, offset[0], nr, offset[0] + before, run_nbytes)
-    status = chunk_publish(arena, entry, offset[0])
-    if status != OK:
-        pages_free(arena, offset[0] >> PAGE_SHIFT, run_nbytes >> PAGE_SHIFT, owner)
-    return status
+    return publish_or_free(arena, entry, offset[0], run_nbytes, owner)
 
 
 @cython.cfunc
@@ -124,10 +138,7 @@ def foreign_add(
     write_once(cython.address(chunk.device), foreign.device, b"growth.foreign")
     write_once(cython.address(chunk.has_device), foreign.has_device, b"growth.foreign")
     write_once(cython.address(chunk.cookie), foreign.cookie, b"growth.foreign")
-    status = chunk_publish(arena, entry, offset[0])
-    if status != OK:
-        pages_free(arena, offset[0] >> PAGE_SHIFT, run_nbytes >> PAGE_SHIFT, owner)
-    return status
+    return publish_or_free(arena, entry, offset[0], run_nbytes, owner)
 
 
 @cython.cfunc

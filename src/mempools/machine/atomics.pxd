@@ -27,9 +27,7 @@ cdef extern from "mp_machine.h" nogil:
     uint32_t read_once32 "mp_read_once32"(const uint32_t *p, const char *site) noexcept
     uint32_t cmpxchg_acquire32 "mp_cmpxchg_acquire32"(uint32_t *p, uint32_t old, uint32_t new, const char *site) noexcept
     uint32_t cmpxchg_relaxed32 "mp_cmpxchg_relaxed32"(uint32_t *p, uint32_t old, uint32_t new, const char *site) noexcept
-    uint32_t xchg_acquire32 "mp_xchg_acquire32"(uint32_t *p, uint32_t v, const char *site) noexcept
     uint32_t xchg_release32 "mp_xchg_release32"(uint32_t *p, uint32_t v, const char *site) noexcept
-    void store_release32 "mp_store_release32"(uint32_t *p, uint32_t v, const char *site) noexcept
 
     void smp_mb "mp_smp_mb"(const char *site) noexcept
     void smp_rmb "mp_smp_rmb"(const char *site) noexcept
