@@ -8,7 +8,7 @@ import pytest
 
 from mempools import Arena, Exhausted, NotOwned, PoolError, StaleHandle
 
-NR_LANES = 104
+NR_LANES = 91
 
 
 @pytest.fixture

@@ -8,5 +8,6 @@ cdef void chunk_format(ArenaRef *arena, uint64_t offset, uint64_t nr, uint64_t b
 cdef int chunk_publish(ArenaRef *arena, PoolEntry *entry, uint64_t offset) noexcept nogil
 cdef int pool_load(ArenaRef *arena, uint32_t index, PoolRef *pool) noexcept nogil
 cdef int pool_update(PoolRef *pool) noexcept nogil
+cdef uint64_t pool_known(PoolRef *pool) noexcept nogil
 cdef void pool_forget(PoolRef *pool) noexcept nogil
 cdef bint inside_chunk(ArenaRef *arena, uint64_t offset) noexcept nogil

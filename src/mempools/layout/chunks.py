@@ -22,6 +22,7 @@ from cython.cimports.mempools.layout.structs import MAX_CHUNKS, NR_POOLS, STATE_
 from cython.cimports.mempools.machine.atomics import (
     cmpxchg_acquire,
     cmpxchg_release,
+    copy,
     fill,
     load_acquire,
     read_once,
@@ -89,25 +90,25 @@ def chunk_format(
 def chunk_publish(arena: cython.pointer(ArenaRef), entry: cython.pointer(PoolEntry), offset: uint64_t) -> cython.int:
     """Makes a formatted chunk the newest of its pool: OK; TABLE_FULL when the pool has MAX_CHUNKS."""
     chunk: cython.pointer(Chunk) = cython.cast(cython.pointer(Chunk), arena.base + offset)
-    head: uint64_t = read_once(cython.address(entry.head), b"chunks.publish")
-    seen: uint64_t
+    head: uint64_t
     depth: uint64_t
     while True:
+        # [A:chunks.newest] acquire; pairs with [R:chunks.publish]: the depth of the chunk that is the newest now has been
+        # written. It is constant from then on, and the swap below fails if another has become the newest.
+        head = load_acquire(cython.address(entry.head), b"A:chunks.newest")
         depth = 0
         if head and inside_chunk(arena, head):
-            # Relaxed: a published chunk's fields are constant, and the swap below fails if `head` is not the newest.
             older: cython.pointer(Chunk) = cython.cast(cython.pointer(Chunk), arena.base + head)
             depth = read_once(cython.address(older.depth), b"chunks.publish") + 1
         if depth >= MAX_CHUNKS:
             return TABLE_FULL
         write_once(cython.address(chunk.next), head, b"chunks.publish")
         write_once(cython.address(chunk.depth), depth, b"chunks.publish")
-        # [R:chunks.publish] release; pairs with [A:chunks.head]: whoever sees the chunk sees its fields and its zeroed map.
-        # Without it a reader could take the bytes that the pages held before for owners, or for free granules.
-        seen = cmpxchg_release(cython.address(entry.head), head, offset, b"R:chunks.publish")
-        if seen == head:
+        # [R:chunks.publish] release; pairs with [A:chunks.head] and [A:chunks.newest]: whoever sees the chunk sees its
+        # fields and its zeroed map. Without it a reader could take the bytes that the pages held before for owners, or for
+        # free granules.
+        if cmpxchg_release(cython.address(entry.head), head, offset, b"R:chunks.publish") == head:
             return OK
-        head = seen
 
 
 @cython.cfunc
@@ -163,6 +164,7 @@ def pool_update(pool: cython.pointer(PoolRef)) -> cython.int:
     """Takes up chunks that were published since: OK if there were any, NOT_FOUND if not, BUSY if another thread is at it,
     CORRUPT, or TABLE_FULL."""
     fresh: uint64_t[MAX_CHUNKS]
+    ref: ChunkRef
     nr: uint64_t = 0
     offset: uint64_t
     newest: uint64_t
@@ -177,7 +179,9 @@ def pool_update(pool: cython.pointer(PoolRef)) -> cython.int:
     if cmpxchg_acquire(cython.address(pool.updating), 0, 1, b"A:chunks.updating") != 0:
         return BUSY
     known = read_once(cython.address(pool.nr_chunks), b"chunks.update")  # relaxed: written only under `updating`
-    newest = pool.chunks[known - 1].offset if known else 0
+    newest = 0
+    if known:
+        copy(cython.address(newest), cython.address(pool.chunks[known - 1].offset), 8, b"chunks.update")
     while offset != newest and offset != 0:
         if nr + known == MAX_CHUNKS:
             status = CORRUPT  # a pool never publishes more: the list has a loop, or is not ours
@@ -194,15 +198,25 @@ def pool_update(pool: cython.pointer(PoolRef)) -> cython.int:
         status = NOT_FOUND
     while status == OK and nr > 0:
         nr -= 1
-        status = chunk_load(pool, fresh[nr], cython.address(pool.chunks[known]))
+        status = chunk_load(pool, fresh[nr], cython.address(ref))
         if status == OK:
+            copy(cython.address(pool.chunks[known]), cython.address(ref), cython.sizeof(ChunkRef), b"chunks.update")
             known += 1
-            # [R:chunks.known] release; pairs with [A:genpool.known]: the other threads of this process see a
-            # chunk's copy whole.
+            # [R:chunks.known] release; pairs with [A:chunks.known], [A:genpool.known] and [A:genbulk.known]: the other
+            # threads of this process see a chunk's copy whole.
             store_release(cython.address(pool.nr_chunks), known, b"R:chunks.known")
     # [R:chunks.updating] release; pairs with [A:chunks.updating].
     store_release(cython.address(pool.updating), 0, b"R:chunks.updating")
     return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def pool_known(pool: cython.pointer(PoolRef)) -> uint64_t:
+    """How many chunks there are to look at; another thread of this process may be adding one."""
+    # [A:chunks.known] acquire; pairs with [R:chunks.known]: a chunk that is counted has been copied whole.
+    return load_acquire(cython.address(pool.nr_chunks), b"A:chunks.known")
 
 
 @cython.cfunc

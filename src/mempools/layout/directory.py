@@ -24,8 +24,7 @@ if not cython.compiled:
     )
 
 from cython.cimports.libc.stdint import uint8_t, uint32_t, uint64_t
-from cython.cimports.libc.string import memcmp
-from cython.cimports.mempools.layout.chunks import pool_forget, pool_load, pool_update
+from cython.cimports.mempools.layout.chunks import pool_forget, pool_known, pool_load, pool_update
 from cython.cimports.mempools.layout.growth import (
     MAX_RUNS,
     ForeignChunk,
@@ -49,6 +48,7 @@ from cython.cimports.mempools.layout.structs import (
     ShareRecord,
 )
 from cython.cimports.mempools.machine.atomics import (
+    compare,
     copy,
     fetch_or_relaxed,
     fill,
@@ -99,7 +99,7 @@ def find(arena: cython.pointer(ArenaRef), name: cython.pointer(cython.const[uint
     i: uint32_t
     for i in range(1, NR_POOLS):
         if read_once(cython.address(arena.pools[i].state), b"directory.find") & 0xFF == STATE_LIVE:
-            if memcmp(cython.address(arena.pools[i].name[0]), name, NAME_BYTES) == 0:
+            if compare(cython.address(arena.pools[i].name[0]), name, NAME_BYTES, b"directory.find") == 0:
                 return i
     return 0
 
@@ -145,7 +145,7 @@ def make(
     if config.root_nbytes:
         status = run_alloc(arena, config.root_nbytes, slot, cython.address(offset), cython.address(run_nbytes))
         if status == OK:
-            fill(arena.base + offset, 0, run_nbytes, b"directory.make")
+            fill(arena.base + offset, 0, config.root_nbytes, b"directory.make")
             write_once(cython.address(entry.root), offset, b"directory.make")
             write_once(cython.address(entry.root_nbytes), config.root_nbytes, b"directory.make")
     if status == OK and config.nr_shares:
@@ -157,7 +157,7 @@ def make(
             cython.address(run_nbytes),
         )
         if status == OK:
-            fill(arena.base + offset, 0, run_nbytes, b"directory.make")
+            fill(arena.base + offset, 0, config.nr_shares * cython.sizeof(ShareRecord), b"directory.make")
             write_once(cython.address(entry.shares), offset, b"directory.make")
             write_once(cython.address(entry.nr_shares), config.nr_shares, b"directory.make")
     if status == OK and config.limit and not config.foreign:
@@ -188,8 +188,8 @@ def release_runs(arena: cython.pointer(ArenaRef), entry: cython.pointer(PoolEntr
     runs: Run[MAX_RUNS]
     nr: cython.int = list_runs(arena, entry, runs)
     i: cython.int
-    # [R:directory.free] release; pairs with [A:chunks.entry].
-    store_release(cython.address(entry.state), STATE_FREE, b"R:directory.free")
+    # Relaxed: whoever uses the entry next has the lock; and the swaps that free the pages are releases.
+    write_once(cython.address(entry.state), STATE_FREE, b"directory.free")
     window(b"D:directory.dropped")
     for i in range(nr):
         pages_free(arena, runs[i].page, runs[i].nr, slot)
@@ -343,7 +343,7 @@ def directory_add_foreign(pool: cython.pointer(PoolRef), chunk: cython.pointer(F
     if status != OK:
         return status
     pool_update(pool)
-    for i in range(pool.nr_chunks):
+    for i in range(pool_known(pool)):
         if chunk.base <= pool.chunks[i].base + ((pool.chunks[i].nr << pool.shift) - 1) and last >= pool.chunks[i].base:
             status = MISMATCH
     if status == OK:

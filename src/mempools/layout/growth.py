@@ -22,6 +22,7 @@ from cython.cimports.mempools.layout.chunks import (
     chunk_overhead,
     chunk_publish,
     inside_chunk,
+    pool_known,
 )
 from cython.cimports.mempools.layout.pages import pages_alloc, pages_free, pages_transfer
 from cython.cimports.mempools.layout.refs import ArenaRef, PoolRef
@@ -157,7 +158,7 @@ def pool_grow(pool: cython.pointer(PoolRef), nr: uint64_t) -> cython.int:
         return NOT_REGISTERED
     if pool.kind == KIND_PAGES or pool.limit or pool.foreign:
         return EXHAUSTED
-    for i in range(pool.nr_chunks):
+    for i in range(pool_known(pool)):
         total += pool.chunks[i].nr
     want = total if total > _FIRST_CHUNK >> pool.shift else _FIRST_CHUNK >> pool.shift
     if want < nr:

@@ -21,7 +21,7 @@ from cython.cimports.mempools.layout.structs import (
     Chunk,
     PoolEntry,
 )
-from cython.cimports.mempools.machine.atomics import store_release, this_module_step, write_once
+from cython.cimports.mempools.machine.atomics import this_module_step, write_once
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.ownermap import claim, release, transfer
 from cython.cimports.mempools.parts.owners import OWNER_META
@@ -59,8 +59,8 @@ def pages_format(arena: cython.pointer(ArenaRef)) -> cython.int:
     write_once(cython.address(entry.kind), KIND_PAGES, b"pages.format")
     write_once(cython.address(entry.shift), PAGE_SHIFT, b"pages.format")
     chunk_publish(arena, entry, chunk)
-    # [R:pages.live] release; pairs with [A:chunks.entry]: as [R:directory.live].
-    store_release(cython.address(entry.state), STATE_LIVE, b"R:pages.live")
+    # Relaxed: nobody else has the arena before it has a name.
+    write_once(cython.address(entry.state), STATE_LIVE, b"pages.live")
     return OK
 
 

@@ -82,6 +82,23 @@ def _at(arena: cython.pointer(ArenaRef), slot: uint32_t) -> cython.pointer(ProcS
 
 
 @cython.cfunc
+@cython.inline
+def _pid(p: cython.pointer(ProcSlot)) -> object:
+    return read_once(cython.address(p.pid), b"proctable.pid")
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _gone(p: cython.pointer(ProcSlot)) -> cython.bint:
+    """Is the number of a LIVE slot's owner provably no longer that process's? Relaxed reads: slot_is_live came before."""
+    return processes.gone(
+        _pid(p),
+        read_once(cython.address(p.start_time), b"proctable.start_time"),
+        read_once(cython.address(p.pid_namespace), b"proctable.space"),
+    )
+
+
+@cython.cfunc
 @cython.exceptval(-1, check=False)
 def _sweep(arena: cython.pointer(ArenaRef), slot: uint32_t) -> cython.int:
     """The owner is dead, and the mend lock is ours: release what it held, then free the slot. How many were swept."""
@@ -93,22 +110,38 @@ def _sweep(arena: cython.pointer(ArenaRef), slot: uint32_t) -> cython.int:
         return 0  # somebody is making or destroying a pool: the next recovery sweeps
     if rc < 0:
         raise Corrupt(
-            f"the remains of process {p.pid} (slot {slot}) cannot be swept: status {rc}; "
+            f"the remains of process {_pid(p)} (slot {slot}) cannot be swept: status {rc}; "
             "check() says what is wrong, the slot stays taken"
         )
     # [D:proctable.sweep] nothing of the dead process is left, its slot is still LIVE: the next recovery sweeps
     # nothing, frees it.
     window(b"D:proctable.sweep")
-    _set_free(p)
+    slot_set_free(p)
     fetch_add_relaxed(cython.address(arena.super.nr_recovered), 1, b"proctable.nr_recovered")  # statistics
     return 1
 
 
 @cython.cfunc
-@cython.inline
 @cython.nogil
 @cython.exceptval(check=False)
-def _set_free(p: cython.pointer(ProcSlot)) -> cython.void:
+def slot_state(p: cython.pointer(ProcSlot)) -> uint64_t:
+    """For whoever holds both locks of the slot."""
+    # [A:proctable.register] acquire; pairs with [R:proctable.free]: see there.
+    return load_acquire(cython.address(p.state), b"A:proctable.register")
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def slot_is_live(p: cython.pointer(ProcSlot)) -> cython.bint:
+    # [A:proctable.live] acquire; pairs with [R:proctable.live]: see there.
+    return load_acquire(cython.address(p.state), b"A:proctable.live") & 0xFF == STATE_LIVE
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def slot_set_free(p: cython.pointer(ProcSlot)) -> cython.void:
     # Relaxed read: only the owner, or the holder of the mend lock of a dead owner, writes a LIVE state.
     generation: uint64_t = read_once(cython.address(p.state), b"proctable.generation") >> 8
     # [R:proctable.free] release; pairs with [A:proctable.register]: whoever takes the slot sees the sweep's stores.
@@ -158,12 +191,11 @@ def _take(
     try:
         if not files.try_lock(lock, LIVE_BASE + slot):
             return 0  # a child still holds the description of an owner that has gone
-        # [A:proctable.register] acquire; pairs with [R:proctable.free]: see there.
-        state = load_acquire(cython.address(p.state), b"A:proctable.register")
+        state = slot_state(p)
         if (state & 0xFF) == STATE_LIVE:
             files.unlock(lock, LIVE_BASE + slot)
             return 0
-        _set_live(p, state, pid, start_time, space)
+        slot_set_live(p, state, pid, start_time, space)
         return 1
     finally:
         files.unlock(lock, MEND_BASE + slot)
@@ -172,7 +204,7 @@ def _take(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def _set_live(
+def slot_set_live(
     p: cython.pointer(ProcSlot), state: uint64_t, pid: uint64_t, start_time: uint64_t, space: uint64_t
 ) -> cython.void:
     # Relaxed: nobody reads these before the release below.
@@ -191,7 +223,7 @@ def _set_live(
 @cython.exceptval(-1, check=False)
 def proctable_private(arena: cython.pointer(ArenaRef)) -> cython.int:
     pid, start_time, space = processes.identity()
-    _set_live(_at(arena, 1), 0, pid, start_time, space)
+    slot_set_live(_at(arena, 1), 0, pid, start_time, space)
     return 1
 
 
@@ -203,7 +235,7 @@ def proctable_leave(arena: cython.pointer(ArenaRef), slot: uint32_t) -> cython.i
     # [D:proctable.leave] as [D:proctable.sweep]; a slot that cannot be swept stays LIVE, for check() to look at.
     window(b"D:proctable.leave")
     if rc >= 0:
-        _set_free(_at(arena, slot))
+        slot_set_free(_at(arena, slot))
     return rc
 
 
@@ -218,12 +250,11 @@ def proctable_recover(arena: cython.pointer(ArenaRef), fd: cython.int, own: uint
     try:
         for slot in range(1, NR_SLOTS + 1):
             p = _at(arena, slot)
-            # [A:proctable.live] acquire; pairs with [R:proctable.live]: see there.
-            if slot == own or (load_acquire(cython.address(p.state), b"A:proctable.live") & 0xFF) != STATE_LIVE:
+            if slot == own or not slot_is_live(p):
                 continue
             if lock is None:
                 lock = files.reopen(fd)
-            if files.locked(lock, LIVE_BASE + slot) and not processes.gone(p.pid, p.start_time, p.pid_namespace):
+            if files.locked(lock, LIVE_BASE + slot) and not _gone(p):
                 continue
             if not files.try_lock(lock, MEND_BASE + slot):
                 continue  # somebody else is at it
@@ -246,10 +277,10 @@ def proctable_recover(arena: cython.pointer(ArenaRef), fd: cython.int, own: uint
 def _mend(arena: cython.pointer(ArenaRef), slot: uint32_t, lock) -> cython.int:
     """The mend lock is ours: see again whether the owner is dead, for its slot may have changed hands since."""
     p: cython.pointer(ProcSlot) = _at(arena, slot)
-    if (load_acquire(cython.address(p.state), b"A:proctable.live") & 0xFF) != STATE_LIVE:
+    if not slot_is_live(p):
         return 0
     if not files.try_lock(lock, LIVE_BASE + slot):
-        if not processes.gone(p.pid, p.start_time, p.pid_namespace):
+        if not _gone(p):
             return 0
         return _sweep(arena, slot)
     try:

@@ -41,9 +41,9 @@ from cython.cimports.mempools.layout.structs import (
 from cython.cimports.mempools.machine.atomics import (
     fetch_and_relaxed,
     read_once,
-    store_release,
     this_module_step,
     window,
+    write_once,
 )
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.ownermap import forget_full, sweep
@@ -76,8 +76,7 @@ def mend_entry(arena: cython.pointer(ArenaRef), index: uint32_t, slot: uint32_t)
     elif state >> 8 == slot and (state & 0xFF == STATE_SETUP or state & 0xFF == STATE_DROPPING):
         if state & 0xFF == STATE_DROPPING:
             runs_transfer(arena, entry, OWNER_STRUCT, slot)
-        # [R:recovery.free] release; pairs with [A:chunks.entry].
-        store_release(cython.address(entry.state), STATE_FREE, b"R:recovery.free")
+        write_once(cython.address(entry.state), STATE_FREE, b"recovery.free")  # relaxed: as in layout/directory.py
 
 
 @cython.cfunc

@@ -22,7 +22,7 @@ cdef enum:
     NR_POOLS = 64
     NAME_BYTES = 64            # a pool's name, UTF-8, zero-padded
     MAX_CHUNKS = 64            # of one pool
-    NR_LANES = 104             # holders and tickets of one shared block
+    NR_LANES = 91              # holders and tickets of one shared block
 
     KIND_PAGES = 1             # pool kinds
     KIND_GENPOOL = 2
@@ -113,4 +113,4 @@ cdef struct ShareRecord:       # 128 bytes
     uint64_t state             # generation << 16 | slot << 8 | STATE_*
     uint64_t address           # constant while not FREE
     uint64_t nr                # granules, constant while not FREE
-    uint64_t lanes[13]         # a byte each: 0, or a holder's slot, or a ticket's sender slot | START
+    uint64_t lanes[13]         # 7 bytes each: 0, or a holder's slot, or a ticket's sender slot | START; above: the generation

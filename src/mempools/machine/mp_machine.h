@@ -207,6 +207,20 @@ MP_INLINE void mp_fill(void *to, int byte, uint64_t nbytes, const char *site) {
     MP_IF_HOOKED { MP_STEP(MP_FILL, 0, to, byte, nbytes); return; }
     memset(to, byte, nbytes);
 }
+/* memcmp of shared memory with memory of the caller's own; a hook is told of copies. */
+MP_INLINE int mp_compare(const void *shared, const void *mine, uint64_t nbytes, const char *site) {
+    MP_IF_HOOKED {
+        for (uint64_t at = 0; at < nbytes; at += 64) {
+            char bytes[64];
+            uint64_t nr = nbytes - at < 64 ? nbytes - at : 64;
+            MP_STEP(MP_COPY, 0, bytes, (uintptr_t)shared + at, nr);
+            int differs = memcmp(bytes, (const char *)mine + at, nr);
+            if (differs) return differs;
+        }
+        return 0;
+    }
+    return memcmp(shared, mine, nbytes);
+}
 MP_INLINE void mp_window(const char *site) {
     MP_IF_HOOKED MP_STEP(MP_WINDOW, 0, NULL, 0, 0);
 }

@@ -15,7 +15,7 @@ from cython.cimports.cpython.buffer import (
 )
 from cython.cimports.libc.stdint import uint32_t, uint64_t, uintptr_t
 from cython.cimports.libc.stdlib import free, malloc
-from cython.cimports.mempools.layout.chunks import pool_update
+from cython.cimports.mempools.layout.chunks import pool_known, pool_update
 from cython.cimports.mempools.layout.directory import directory_add_foreign
 from cython.cimports.mempools.layout.growth import ForeignChunk, pool_grow
 from cython.cimports.mempools.layout.mapping import Mapping
@@ -102,8 +102,8 @@ class GenPool(PoolObject):
         # Multiples of the golden ratio fall far from each other, whatever number of words they are reduced to.
         _handles += 1
         other.hint.word = _handles * cython.cast(uint64_t, 0x9E3779B97F4A7C15) >> 16
-        if self.ref.nr_chunks:
-            other.hint.chunk = self.ref.nr_chunks - 1
+        known: uint64_t = pool_known(self.ref)
+        other.hint.chunk = known - 1 if known else 0
         return other
 
     @cython.cfunc
@@ -163,7 +163,7 @@ class GenPool(PoolObject):
     def _find_in(self, index: int, nr: int, start: int) -> int | None:
         at: uint64_t
         i: uint64_t = index
-        if nr < 1 or start < 0 or i >= self.ref.nr_chunks:
+        if nr < 1 or start < 0 or i >= pool_known(self.ref):
             raise ValueError(f"find({nr}, {start}): nr from 1, start from 0")
         at = find_run(self.ref.chunks[i].map, self.ref.chunks[i].summary, start, self.ref.chunks[i].nr, nr, 1, 0)
         return None if at == NOWHERE else at

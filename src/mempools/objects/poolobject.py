@@ -10,7 +10,7 @@ if not cython.compiled:
 from cython.cimports.cpython.exc import PyErr_CheckSignals
 from cython.cimports.libc.stdint import uint8_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy
-from cython.cimports.mempools.layout.chunks import pool_forget, pool_update
+from cython.cimports.mempools.layout.chunks import pool_forget, pool_known, pool_update
 from cython.cimports.mempools.layout.directory import PoolConfig, directory_drop, directory_open
 from cython.cimports.mempools.layout.mapping import Mapping
 from cython.cimports.mempools.layout.refs import ChunkRef, PoolRef
@@ -265,7 +265,7 @@ class PoolObject:
             else:
                 continue
             nr = 0
-            for i in range(ref.nr_chunks):
+            for i in range(pool_known(ref)):
                 nr += count_owner(ref.chunks[i].map, ref.chunks[i].summary, ref.chunks[i].nr_words, owner)
             if nr:
                 found[key] = found.get(key, 0) + (nr << ref.shift)
@@ -284,7 +284,7 @@ class PoolObject:
         i: uint64_t
         nr: uint64_t = 0
         pool_update(self.ref)
-        for i in range(self.ref.nr_chunks):
+        for i in range(pool_known(self.ref)):
             nr += self.ref.chunks[i].nr
         return nr << self.ref.shift
 
@@ -301,7 +301,7 @@ class PoolObject:
         found = []
         self.check_open()
         pool_update(self.ref)
-        for i in range(self.ref.nr_chunks, 0, -1):
+        for i in range(pool_known(self.ref), 0, -1):
             chunk = cython.address(self.ref.chunks[i - 1])
             found.append(
                 ChunkInfo(
@@ -343,7 +343,7 @@ class PoolObject:
         nr: uint64_t
         largest: uint64_t = 0
         chunks = self.chunks()
-        for i in range(self.ref.nr_chunks):
+        for i in range(pool_known(self.ref)):
             nr = largest_run(self.ref.chunks[i].map, self.ref.chunks[i].summary, self.ref.chunks[i].nr)
             largest = nr if nr > largest else largest
         size = sum(chunk.nbytes for chunk in chunks)

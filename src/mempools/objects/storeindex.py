@@ -14,7 +14,7 @@ if not cython.compiled:
 from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cython.cimports.libc.stdint import uint64_t
-from cython.cimports.mempools.layout.chunks import pool_update
+from cython.cimports.mempools.layout.chunks import pool_known, pool_update
 from cython.cimports.mempools.layout.mapping import Mapping
 from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.layout.structs import KIND_STORE
@@ -409,7 +409,7 @@ class StoreIndex(PoolObject):
         pool_update(self.ref)
         total: uint64_t = 0
         i: uint64_t
-        for i in range(self.ref.nr_chunks):
+        for i in range(pool_known(self.ref)):
             total += self.ref.chunks[i].nr << self.ref.shift
         return total
 

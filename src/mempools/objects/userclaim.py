@@ -8,6 +8,7 @@ if not cython.compiled:
     )
 
 from cython.cimports.libc.stdint import uint64_t
+from cython.cimports.mempools.layout.chunks import pool_known
 from cython.cimports.mempools.layout.growth import pool_grow
 from cython.cimports.mempools.objects.genpoolobject import GenPool
 from cython.cimports.mempools.parts.status import BUSY, EXHAUSTED, INVALID, OK
@@ -36,7 +37,7 @@ def user_claim(pool: GenPool, nbytes: uint64_t, fn: object, data: object) -> uin
         tried = len(infos)
         if pool.may_retry(EXHAUSTED):
             tried = 0
-        elif pool.ref.nr_chunks == tried and pool_grow(pool.ref, nr) != OK:
+        elif pool_known(pool.ref) == tried and pool_grow(pool.ref, nr) != OK:
             pool.fail(EXHAUSTED, 0, nbytes)
 
 

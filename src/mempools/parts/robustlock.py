@@ -12,7 +12,8 @@ under it. Not recursive, not for signal handlers.
   lock      | one wins; losers set WAITERS and sleep       | [A:robustlock.lock] sees what the holder wrote
   unlock    | wakes one sleeper if WAITERS was set         | only the holder, or recovery for a dead one
 
-A waiter that was killed after it was woken: the wake-up is lost, so every sleep is bounded by POLL_NS and tries again.
+A waiter that was killed after it was woken, or a holder between its release and the wake-up: the wake-up is lost, so every
+sleep is bounded by POLL_NS and tries again.
 """
 
 import cython

@@ -78,6 +78,7 @@ cdef uint64_t index_nr_buckets(PoolRef *pool) noexcept nogil
 cdef uint64_t *index_bucket(PoolRef *pool, uint64_t bucket) noexcept nogil
 cdef Stripe *index_stripe(PoolRef *pool, uint64_t bucket) noexcept nogil
 cdef int index_key(PoolRef *pool, Key *key, const char *data, uint64_t nbytes, uint64_t kind) noexcept nogil
+cdef void index_place(PoolRef *pool, Key *key, Entry *entry) noexcept nogil
 cdef uint64_t index_choose_codec(PoolRef *pool, uint64_t codec) noexcept nogil
 
 # Entries: the caller allocates entry_nbytes of the pool, fills them, and hands the block over with index_put.

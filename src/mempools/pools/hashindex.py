@@ -29,10 +29,11 @@ if not cython.compiled:
     raise ImportError("mempools.pools.hashindex is compiled code: run `make build` in a checkout, or install the wheel")
 
 from cython.cimports.libc.stdint import uint32_t, uint64_t
-from cython.cimports.libc.string import memcmp, memcpy
+from cython.cimports.libc.string import memcpy
 from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.machine.atomics import (
     cmpxchg_relaxed,
+    compare,
     copy,
     load_acquire,
     read_once,
@@ -102,9 +103,8 @@ def mix(h: uint64_t, word: uint64_t) -> uint64_t:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def hash_bytes(data: cython.pointer(cython.const[cython.char]), nbytes: uint64_t, seed: uint64_t) -> uint64_t:
-    """The same in every process of the arena; another in another arena."""
-    h: uint64_t = mix(_SEED ^ seed, nbytes)
+def hash_more(h: uint64_t, data: cython.pointer(cython.const[cython.char]), nbytes: uint64_t) -> uint64_t:
+    """Takes in some more of a key: a multiple of 8 bytes, or its end."""
     word: uint64_t
     at: uint64_t = 0
     while nbytes - at >= 8:
@@ -119,6 +119,25 @@ def hash_bytes(data: cython.pointer(cython.const[cython.char]), nbytes: uint64_t
 
 
 @cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def hash_begin(pool: cython.pointer(PoolRef), nbytes: uint64_t, kind: uint64_t) -> uint64_t:
+    """The same in every process of the arena; another in another arena, whose id is constant."""
+    return mix(_SEED ^ (read_once(cython.address(pool.arena.super.id_lo), b"hashindex.seed") + kind), nbytes)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def place_key(pool: cython.pointer(PoolRef), key: cython.pointer(Key), nr: uint64_t) -> cython.void:
+    """The high half of the hash spread over the buckets without a division; a table has at most 2^32 of them."""
+    key.bucket = ((key.hash >> 32) * low32(nr)) >> 32
+    key.stripe = index_stripe(pool, key.bucket)
+
+
+@cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def index_key(
@@ -128,7 +147,8 @@ def index_key(
     nbytes: uint64_t,
     kind: uint64_t,
 ) -> cython.int:
-    """Fills `key`; INVALID for a key that is too long, CORRUPT when the pool has no index. `data` must outlive it."""
+    """Fills `key`; INVALID for a key that is too long, CORRUPT when the pool has no index. `data`, memory of the caller's
+    own, must outlive it."""
     nr: uint64_t = index_nr_buckets(pool)
     if nbytes > MAX_KEY:
         return INVALID
@@ -137,11 +157,28 @@ def index_key(
     key.data = data
     key.nbytes = nbytes
     key.kind = kind
-    key.hash = hash_bytes(data, nbytes, pool.arena.super.id_lo + kind)
-    # The high half spread over the buckets without a division; a table has at most 2^32 of them.
-    key.bucket = ((key.hash >> 32) * low32(nr)) >> 32
-    key.stripe = index_stripe(pool, key.bucket)
+    key.hash = hash_more(hash_begin(pool, nbytes, kind), data, nbytes)
+    place_key(pool, key, nr)
     return OK
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def index_place(pool: cython.pointer(PoolRef), key: cython.pointer(Key), entry: cython.pointer(Entry)) -> cython.void:
+    """Hash, bucket and stripe of the key that stands in an entry; under the lock of the entry's stripe."""
+    piece: cython.char[256]
+    at: uint64_t = 0
+    here: uint64_t
+    key.nbytes = read_once(cython.address(entry.chain), b"hashindex.place") >> 48
+    key.kind = read_once(cython.address(entry.what), b"hashindex.place") >> 40 & 0xFF
+    key.hash = hash_begin(pool, key.nbytes, key.kind)
+    while at < key.nbytes:
+        here = key.nbytes - at if key.nbytes - at < 256 else 256
+        copy(piece, cython.cast(cython.p_char, entry) + _HEADER + at, here, b"hashindex.place")
+        key.hash = hash_more(key.hash, piece, here)
+        at += here
+    place_key(pool, key, index_nr_buckets(pool))
 
 
 @cython.cfunc
@@ -266,7 +303,7 @@ def walk(
             return CORRUPT
         what = read_once(cython.address(entry.what), b"hashindex.walk")
         if low32(what) == low32(key.hash) and what >> 40 & 0xFF == key.kind and key_nbytes == key.nbytes:
-            if memcmp(cython.cast(cython.p_char, entry) + _HEADER, key.data, key.nbytes) == 0:
+            if compare(cython.cast(cython.p_char, entry) + _HEADER, key.data, key.nbytes, b"hashindex.walk") == 0:
                 found.offset = ref
                 found.stored = cython.cast(cython.p_char, entry) + _HEADER + key.nbytes
                 found.nr_stored = stored

@@ -13,6 +13,7 @@ if not cython.compiled:
 
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy
+from cython.cimports.mempools.layout.chunks import pool_known
 from cython.cimports.mempools.layout.refs import ChunkRef, PoolRef
 from cython.cimports.mempools.machine.atomics import copy, load_acquire, read_once, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
@@ -33,8 +34,8 @@ from cython.cimports.mempools.pools.hashindex import (
     entry_at,
     entry_nbytes,
     index_bucket,
-    index_key,
     index_nr_buckets,
+    index_place,
     index_stripe,
     index_unchanged,
     low32,
@@ -206,13 +207,7 @@ def check_entry(
     ):
         report.bad_blocks += 1
         report.bad_bucket = bucket
-    index_key(
-        pool,
-        cython.address(key),
-        cython.cast(cython.p_char, entry) + entry_nbytes(0, 0),
-        key_nbytes,
-        what >> 40 & 0xFF,
-    )
+    index_place(pool, cython.address(key), entry)
     if key.bucket != bucket or low32(key.hash) != low32(what):
         report.misplaced += 1
         report.bad_bucket = bucket
@@ -304,7 +299,7 @@ def index_check_blocks(
         of_entries[0] = stats.taken >> pool.shift
         of_map[0] = 0
         # A chunk that another process added is known here once an entry in it was checked.
-        for i in range(pool.nr_chunks):
+        for i in range(pool_known(pool)):
             chunk = cython.address(pool.chunks[i])
             of_map[0] += count_owner(chunk.map, chunk.summary, chunk.nr_words, OWNER_STRUCT)
     while locked > 0:

@@ -1,7 +1,7 @@
 """L3: check(): the invariants of layout/structs.pxd and parts/ownermap.py, tested over a whole pool.
 
-Reads only. Beside the living it may see a block between two of its words; so a granule that looks wrong is looked at
-again a few times, and only what stays wrong is told.
+Reads only, all of it relaxed. Beside the living it may see a block between two of its words, or the words in another order
+than they were written; so a granule that looks wrong is looked at again a few times, and only what stays wrong is told.
 """
 
 import cython
@@ -10,6 +10,7 @@ if not cython.compiled:
     raise ImportError("mempools.pools.mapcheck is compiled code: run `make build` in a checkout, or install the wheel")
 
 from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.mempools.layout.chunks import pool_known
 from cython.cimports.mempools.layout.growth import MAX_RUNS, Run, list_runs
 from cython.cimports.mempools.layout.refs import ChunkRef, PoolRef
 from cython.cimports.mempools.layout.structs import (
@@ -22,7 +23,7 @@ from cython.cimports.mempools.layout.structs import (
     STATE_SETUP,
     ShareRecord,
 )
-from cython.cimports.mempools.machine.atomics import cpu_relax, load_acquire, read_once, this_module_step
+from cython.cimports.mempools.machine.atomics import cpu_relax, read_once, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.lanes import has_free_lane
 from cython.cimports.mempools.parts.ownermap import block_length, count_owner, owner_at
@@ -56,8 +57,7 @@ def wrong_at(pool: cython.pointer(PoolRef), chunk: cython.pointer(ChunkRef), ind
     owner: uint32_t = byte & OWNER_MASK
     word: uint64_t = index >> 3
     if byte == 0:
-        # [A:mapcheck.full] acquire; pairs with [F:ownermap.note_full]: a bit that was set over this very word content.
-        if load_acquire(cython.address(chunk.summary[word >> 6]), b"A:mapcheck.full") >> (word & 63) & 1:
+        if read_once(cython.address(chunk.summary[word >> 6]), b"mapcheck.full") >> (word & 63) & 1:
             return FALSELY_FULL if has_free_lane(read_once(cython.address(chunk.map[word]), b"mapcheck.word")) else 0
         return 0
     if not byte & START and (index == 0 or owner_at(chunk.map, index - 1) & OWNER_MASK != owner):
@@ -91,8 +91,8 @@ def share_is_whole(pool: cython.pointer(PoolRef), record: cython.pointer(ShareRe
     chunk: cython.pointer(ChunkRef)
     w: uint64_t
     held: cython.bint = False
-    for w in range(NR_LANES // 8):
-        held = held or read_once(cython.address(record.lanes[w]), b"mapcheck.share") != 0
+    for w in range(NR_LANES // 7):
+        held = held or read_once(cython.address(record.lanes[w]), b"mapcheck.share") << 8 != 0
     chunk = genpool_chunk(pool, address, 1)
     if not held or chunk == cython.NULL:
         return False
@@ -115,7 +115,7 @@ def map_check(pool: cython.pointer(PoolRef), problems: cython.pointer(Problem), 
     looks: cython.int
     chunk: cython.pointer(ChunkRef)
     record: cython.pointer(ShareRecord)
-    for i in range(pool.nr_chunks):
+    for i in range(pool_known(pool)):
         chunk = cython.address(pool.chunks[i])
         for index in range(chunk.nr):
             what = stays_wrong(pool, chunk, index)
@@ -162,8 +162,7 @@ def pages_check(pages: cython.pointer(PoolRef), problems: cython.pointer(Problem
     nr_runs: cython.int
     page: uint64_t
     for index in range(1, NR_POOLS):
-        # [A:mapcheck.entry] acquire; pairs with [R:directory.live].
-        if load_acquire(cython.address(pages.arena.pools[index].state), b"A:mapcheck.entry") & 0xFF != STATE_LIVE:
+        if read_once(cython.address(pages.arena.pools[index].state), b"mapcheck.entry") & 0xFF != STATE_LIVE:
             continue
         nr_runs = list_runs(pages.arena, cython.address(pages.arena.pools[index]), runs)
         for i in range(nr_runs):

@@ -1,7 +1,9 @@
 """L3: blocks that several processes hold: share records, holders, tickets.
 
 Purpose. A block is one process's until it is pickled; then its granules become SHARED and a ShareRecord of the pool says
-who holds it: one lane (a byte) per holder. A pickle is a *ticket*: a lane with the sender's slot and the START bit.
+who holds it: one lane (a byte) per holder, seven to a word, whose eighth byte is the low byte of the record's generation:
+a handle of an earlier use of the record finds another one there. A pickle is a *ticket*: a lane with the sender's slot and
+the START bit.
 Unpickling redeems it: one swap turns the sender's ticket into the receiver's hold. That swap is the hand-over: a kill
 before it leaves the block the sender's, after it the receiver's. The last hold that is dropped frees the block.
 
@@ -14,12 +16,17 @@ lives, and is STALE otherwise. Price. One swap to share, send, receive or drop, 
   join      | any                                  | [F:shares.lane] with [F:shares.end]: joined, or STALE, never both
   drop      | any                                  | of the last two holds: the state's swap lets one end the record
 
-Record states: FREE -> SETUP(slot) -> LIVE -> DROPPING(slot) -> FREE with the next generation.
+Record states: FREE -> SETUP(slot) -> LIVE <-> DROPPING(slot) -> FREE with the next generation.
+
+Who finds no lane tries to end the record: DROPPING, then looks at the lanes again. Until then a holder may have joined; then
+it is LIVE again. So whoever has a lane need not mind DROPPING: the other will find the lane. And it finds it while it
+moves, for a lane gives rise to others only in its own word or a later one, and the words are looked at upwards.
 
 Crash windows (the dead process is X, `mend` is recovery's step 3):
   [D:shares.setup]   SETUP(X): the granules are X's own. mend: FREE; the sweep releases the granules.
   [D:shares.live]    LIVE with X's hold only, granules partly SHARED: nobody else has a handle. mend: as a drop by X.
   [D:shares.dropped] LIVE without any lane: mend ends it, whoever dropped last.
+  [D:shares.trying]  DROPPING(X), granules still SHARED: somebody may have joined. mend: LIVE again, and as for LIVE.
   [D:shares.ending]  DROPPING(X), granules partly X's: all of them still taken. mend: the rest to X, FREE; then the sweep.
   [D:shares.ended]   FREE, granules X's own: the sweep.
   [D:shares.mended]  between two records of mend: run again, it finds the first ones done.
@@ -33,7 +40,7 @@ if not cython.compiled:
 
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.mempools.layout.recovery import register_mend
-from cython.cimports.mempools.layout.refs import PoolRef
+from cython.cimports.mempools.layout.refs import ChunkRef, PoolRef
 from cython.cimports.mempools.layout.structs import (
     KIND_GENPOOL,
     NR_LANES,
@@ -56,7 +63,8 @@ from cython.cimports.mempools.machine.atomics import (
 )
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.lanes import ctz64, free_lanes, get_lane, lane_mask
-from cython.cimports.mempools.parts.owners import OWNER_SHARED, START
+from cython.cimports.mempools.parts.ownermap import owner_at
+from cython.cimports.mempools.parts.owners import OWNER_MASK, OWNER_SHARED, START
 from cython.cimports.mempools.parts.status import (
     FOREIGN,
     NOT_REGISTERED,
@@ -64,11 +72,12 @@ from cython.cimports.mempools.parts.status import (
     STALE,
     TABLE_FULL,
 )
-from cython.cimports.mempools.pools.genpool import genpool_free, genpool_transfer
+from cython.cimports.mempools.pools.genpool import genpool_chunk, genpool_free, genpool_transfer
 
 register_module(cython.address(this_module_step))
 
-_NR_WORDS = cython.declare(uint64_t, NR_LANES // 8)
+_IN_WORD = cython.declare(uint64_t, 7)  # lanes; above them the generation's tag
+_NR_WORDS = cython.declare(uint64_t, NR_LANES // 7)
 
 
 @cython.cfunc
@@ -82,19 +91,21 @@ def state_of(generation: uint64_t, slot: uint64_t, state: uint64_t) -> uint64_t:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def set_lane(record: cython.pointer(ShareRecord), lane: uint64_t, old_byte: uint64_t, new_byte: uint64_t) -> cython.int:
-    """Turns one lane from old_byte into new_byte: OK, or STALE if it holds something else."""
-    word: cython.pointer(uint64_t) = cython.address(record.lanes[lane >> 3])
-    mask: uint64_t = lane_mask(lane & 7, 1)
+def set_lane(
+    record: cython.pointer(ShareRecord), generation: uint64_t, lane: uint64_t, old_byte: uint64_t, new_byte: uint64_t
+) -> cython.int:
+    """Turns one lane from old_byte into new_byte: OK, or STALE if it holds something else or is of another generation."""
+    word: cython.pointer(uint64_t) = cython.address(record.lanes[lane // _IN_WORD])
+    at: uint64_t = lane % _IN_WORD
     old: uint64_t = read_once(word, b"shares.lane")
     seen: uint64_t
     while True:
-        if get_lane(old, lane & 7) != old_byte:
+        if get_lane(old, at) != old_byte or get_lane(old, _IN_WORD) != generation & 0xFF:
             return STALE
         # [F:shares.lane] full, and so: release; pairs with [F:shares.lane] of the next holder and with [F:shares.end]: what a
         # holder did to the block happens before whoever takes its ticket, or ends the record, touches it. Acquire: the
         # other end of the same. The fence after it is one half of the argument in `join`.
-        seen = cmpxchg(word, old, old & ~mask | new_byte << (8 * (lane & 7)), b"F:shares.lane")
+        seen = cmpxchg(word, old, old & ~lane_mask(at, 1) | new_byte << (8 * at), b"F:shares.lane")
         if seen == old:
             return OK
         old = seen
@@ -103,17 +114,33 @@ def set_lane(record: cython.pointer(ShareRecord), lane: uint64_t, old_byte: uint
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def add_lane(record: cython.pointer(ShareRecord), byte: uint64_t, lane: cython.pointer(uint64_t)) -> cython.int:
-    """Takes a free lane: OK or TABLE_FULL."""
-    w: uint64_t = 0
+def byte_at(record: cython.pointer(ShareRecord), lane: uint64_t) -> uint64_t:
+    return get_lane(read_once(cython.address(record.lanes[lane // _IN_WORD]), b"shares.byte"), lane % _IN_WORD)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def add_lane(
+    record: cython.pointer(ShareRecord),
+    generation: uint64_t,
+    w: uint64_t,
+    byte: uint64_t,
+    lane: cython.pointer(uint64_t),
+) -> cython.int:
+    """Takes a free lane in word `w` or a later one: OK, TABLE_FULL, or STALE if the record is of another generation."""
+    word: uint64_t
     lanes: uint64_t
     while w < _NR_WORDS:
-        lanes = free_lanes(read_once(cython.address(record.lanes[w]), b"shares.lane"))
+        word = read_once(cython.address(record.lanes[w]), b"shares.lane")
+        if get_lane(word, _IN_WORD) != generation & 0xFF:
+            return STALE
+        lanes = free_lanes(word) & 0x7F
         if lanes == 0:
             w += 1
             continue
-        lane[0] = w * 8 + ctz64(lanes)
-        if set_lane(record, lane[0], 0, byte) == OK:
+        lane[0] = w * _IN_WORD + ctz64(lanes)
+        if set_lane(record, generation, lane[0], 0, byte) == OK:
             return OK
     return TABLE_FULL
 
@@ -124,7 +151,9 @@ def add_lane(record: cython.pointer(ShareRecord), byte: uint64_t, lane: cython.p
 def any_lane(record: cython.pointer(ShareRecord)) -> cython.bint:
     w: uint64_t
     for w in range(_NR_WORDS):
-        if read_once(cython.address(record.lanes[w]), b"shares.lanes"):
+        # [A:shares.lanes] acquire; pairs with [F:shares.lane]: the words are looked at upwards, one after the other. Else a
+        # ticket that was made in a later word before the hold in this one was dropped could be missed with it.
+        if load_acquire(cython.address(record.lanes[w]), b"A:shares.lanes") << 8:
             return True
     return False
 
@@ -140,9 +169,9 @@ def try_end(
     live: uint64_t
     address: uint64_t
     nr: uint64_t
-    while not any_lane(record):
+    while True:
         live = read_once(cython.address(record.state), b"shares.end")
-        if live & 0xFF != STATE_LIVE or live >> 16 != generation:
+        if live & 0xFF != STATE_LIVE or live >> 16 != generation or any_lane(record):
             return False
         # [F:shares.end] full; pairs with [F:shares.lane]: a joiner sets its lane, then looks at the state; we set the state,
         # then look at the lanes. One of us sees the other. And a holder's accesses come before the end: see there.
@@ -151,6 +180,7 @@ def try_end(
             != live
         ):
             return False
+        window(b"D:shares.trying")
         if not any_lane(record):
             window(b"D:shares.ending")
             address = read_once(cython.address(record.address), b"shares.end")
@@ -159,11 +189,17 @@ def try_end(
             if slot == pool.arena.slot[0]:
                 genpool_free(pool, address, nr << pool.shift)
             return True
-        # Somebody joined. Back to LIVE, and look again: it may have left meanwhile and seen DROPPING.
-        write_once(cython.address(record.state), live, b"shares.end")
-        # [F:shares.undo] full; pairs with [F:shares.lane]: the same shape, the leaver clears its lane and looks at the state.
-        smp_mb(b"F:shares.undo")
-    return False
+        back_to_live(record, live)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def back_to_live(record: cython.pointer(ShareRecord), live: uint64_t) -> cython.void:
+    """Somebody joined. The caller looks at the lanes again: the other may have left meanwhile and seen DROPPING."""
+    write_once(cython.address(record.state), live, b"shares.undo")
+    # [F:shares.undo] full; pairs with [F:shares.lane]: the same shape, the leaver clears its lane and looks at the state.
+    smp_mb(b"F:shares.undo")
 
 
 @cython.cfunc
@@ -218,9 +254,10 @@ def share_create(
     window(b"D:shares.setup")
     write_once(cython.address(record.address), address, b"shares.create")
     write_once(cython.address(record.nr), ((nbytes - 1) >> pool.shift) + 1, b"shares.create")
-    write_once(cython.address(record.lanes[0]), slot, b"shares.create")
-    for w in range(1, _NR_WORDS):
-        write_once(cython.address(record.lanes[w]), 0, b"shares.create")
+    for w in range(_NR_WORDS):
+        write_once(
+            cython.address(record.lanes[w]), (generation & 0xFF) << 56 | (slot if w == 0 else 0), b"shares.create"
+        )
     # [R:shares.live] release; pairs with [A:shares.live]: a LIVE record's fields are whole.
     store_release(cython.address(record.state), state_of(generation, slot, STATE_LIVE), b"R:shares.live")
     window(b"D:shares.live")
@@ -233,10 +270,11 @@ def share_create(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def live_record(pool: cython.pointer(PoolRef), share: cython.pointer(cython.const[Share])) -> cython.pointer(
+def held_record(pool: cython.pointer(PoolRef), share: cython.pointer(cython.const[Share])) -> cython.pointer(
     ShareRecord
 ):
-    """The record of a handle if it is LIVE in the handle's generation, else NULL. Handles come from outside: all checked."""
+    """The record of a handle if it is LIVE or DROPPING in the handle's generation, else NULL: enough for whoever has a lane.
+    Handles come from outside: all checked."""
     record: cython.pointer(ShareRecord)
     state: uint64_t
     if share.record >= pool.nr_shares or share.lane >= NR_LANES:
@@ -244,7 +282,9 @@ def live_record(pool: cython.pointer(PoolRef), share: cython.pointer(cython.cons
     record = cython.address(pool.shares[share.record])
     # [A:shares.live] acquire; pairs with [R:shares.live].
     state = load_acquire(cython.address(record.state), b"A:shares.live")
-    return record if state & 0xFF == STATE_LIVE and state >> 16 == share.generation else cython.NULL
+    if state >> 16 != share.generation or (state & 0xFF != STATE_LIVE and state & 0xFF != STATE_DROPPING):
+        return cython.NULL
+    return record
 
 
 @cython.cfunc
@@ -254,12 +294,15 @@ def share_ticket(
     pool: cython.pointer(PoolRef), held: cython.pointer(cython.const[Share]), ticket: cython.pointer(Share)
 ) -> cython.int:
     """A ticket for a block that this process holds: OK, TABLE_FULL, STALE."""
-    record: cython.pointer(ShareRecord) = live_record(pool, held)
+    record: cython.pointer(ShareRecord) = held_record(pool, held)
     if record == cython.NULL:
         return STALE
     ticket.record = held.record
     ticket.generation = held.generation
-    return add_lane(record, pool.arena.slot[0] | START, cython.address(ticket.lane))
+    # Not in an earlier word than the hold: see the rules above.
+    return add_lane(
+        record, held.generation, held.lane // _IN_WORD, pool.arena.slot[0] | START, cython.address(ticket.lane)
+    )
 
 
 @cython.cfunc
@@ -275,7 +318,7 @@ def share_redeem(
     """Turns a ticket into a hold of this process: OK; STALE if the block is gone; FOREIGN if the record names another
     block than the handle; TABLE_FULL, NOT_REGISTERED."""
     slot: uint64_t = pool.arena.slot[0]
-    record: cython.pointer(ShareRecord) = live_record(pool, ticket)
+    record: cython.pointer(ShareRecord) = held_record(pool, ticket)
     byte: uint64_t
     if slot == 0:
         return NOT_REGISTERED
@@ -288,14 +331,10 @@ def share_redeem(
     ):
         return FOREIGN
     held[0] = ticket[0]
-    byte = get_lane(read_once(cython.address(record.lanes[ticket.lane >> 3]), b"shares.redeem"), ticket.lane & 7)
-    if byte & START and byte != START and set_lane(record, ticket.lane, byte, slot) == OK:
-        # The ticket kept the record LIVE up to the swap, our hold does so from then on. But the lane may be another
-        # ticket, of a later generation of the record: then it is not ours to take.
-        if live_record(pool, ticket) != cython.NULL:
-            return OK
-        set_lane(record, ticket.lane, slot, byte)
-        return STALE
+    byte = byte_at(record, ticket.lane)
+    # The ticket kept the record from ending up to the swap, our hold does so from then on.
+    if byte & START and byte != START and set_lane(record, ticket.generation, ticket.lane, byte, slot) == OK:
+        return OK
     return join(pool, record, slot, held)
 
 
@@ -309,12 +348,15 @@ def join(
 
     The swap that sets the lane is a full barrier ([F:shares.lane]), as is the one that ends a record. Were it not, CPU 0
     (we) could read LIVE early and set its lane late, CPU 1 see no lane, and free the block under us."""
-    status: cython.int = add_lane(record, slot, cython.address(held.lane))
+    state: uint64_t
+    status: cython.int = add_lane(record, held.generation, 0, slot, cython.address(held.lane))
     if status != OK:
         return status
-    if live_record(pool, held) != cython.NULL:
+    # Relaxed: the swap that set the lane is a full barrier.
+    state = read_once(cython.address(record.state), b"shares.join")
+    if state & 0xFF == STATE_LIVE and state >> 16 == held.generation:
         return OK
-    set_lane(record, held.lane, slot, 0)
+    set_lane(record, held.generation, held.lane, slot, 0)
     # The one who was ending saw our lane, perhaps, and went back to LIVE: then the end is ours to finish.
     try_end(pool, record, held.generation, slot)
     return STALE
@@ -328,12 +370,12 @@ def share_drop(
 ) -> cython.int:
     """Drops a hold (or a ticket that was never redeemed) of this process; the last one frees the block. OK or STALE."""
     slot: uint64_t = pool.arena.slot[0]
-    record: cython.pointer(ShareRecord) = live_record(pool, share)
+    record: cython.pointer(ShareRecord) = held_record(pool, share)
     if slot == 0:
         return NOT_REGISTERED
     if record == cython.NULL:
         return STALE
-    if set_lane(record, share.lane, slot | START if is_ticket else slot, 0) != OK:
+    if set_lane(record, share.generation, share.lane, slot | START if is_ticket else slot, 0) != OK:
         return STALE
     window(b"D:shares.dropped")
     try_end(pool, record, share.generation, slot)
@@ -354,10 +396,7 @@ def share_recall(pool: cython.pointer(PoolRef)) -> uint64_t:
         record = cython.address(pool.shares[share.record])
         share.generation = read_once(cython.address(record.state), b"shares.recall") >> 16
         for share.lane in range(NR_LANES):
-            if (
-                get_lane(read_once(cython.address(record.lanes[share.lane >> 3]), b"shares.recall"), share.lane & 7)
-                == slot | START
-            ):
+            if byte_at(record, share.lane) == slot | START:
                 nr += share_drop(pool, cython.address(share), True) == OK
     return nr
 
@@ -367,16 +406,28 @@ def share_recall(pool: cython.pointer(PoolRef)) -> uint64_t:
 @cython.exceptval(check=False)
 def share_holders(pool: cython.pointer(PoolRef), share: cython.pointer(cython.const[Share])) -> uint64_t:
     """Holds and tickets of a live record (a snapshot; 0 if it is gone)."""
-    record: cython.pointer(ShareRecord) = live_record(pool, share)
+    record: cython.pointer(ShareRecord) = held_record(pool, share)
     nr: uint64_t = 0
     w: uint64_t
     if record != cython.NULL:
         for w in range(_NR_WORDS):
-            lanes: uint64_t = ~free_lanes(read_once(cython.address(record.lanes[w]), b"shares.holders")) & 0xFF
+            lanes: uint64_t = ~free_lanes(read_once(cython.address(record.lanes[w]), b"shares.holders")) & 0x7F
             while lanes:
                 nr += 1
                 lanes &= lanes - 1
     return nr
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def still_shared(pool: cython.pointer(PoolRef), record: cython.pointer(ShareRecord)) -> cython.bint:
+    """Has nothing been taken yet of the block of a record that its dead process was ending? It takes it upwards."""
+    address: uint64_t = read_once(cython.address(record.address), b"shares.mend")
+    chunk: cython.pointer(ChunkRef) = genpool_chunk(pool, address, 1)
+    return (
+        chunk != cython.NULL and owner_at(chunk.map, (address - chunk.base) >> pool.shift) & OWNER_MASK == OWNER_SHARED
+    )
 
 
 @cython.cfunc
@@ -393,15 +444,19 @@ def mend(pool: cython.pointer(PoolRef), slot: uint32_t) -> cython.int:
         record = cython.address(pool.shares[i])
         state = read_once(cython.address(record.state), b"shares.mend")
         if state & 0xFF == STATE_SETUP and (state >> 8) & 0xFF == slot:
-            # [R:shares.mend] release; pairs with [A:shares.setup].
-            store_release(cython.address(record.state), state_of((state >> 16) + 1, 0, STATE_FREE), b"R:shares.mend")
+            # Relaxed: nothing of the record was read.
+            write_once(cython.address(record.state), state_of((state >> 16) + 1, 0, STATE_FREE), b"shares.mend")
         elif state & 0xFF == STATE_DROPPING and (state >> 8) & 0xFF == slot:
-            finish(pool, record, state >> 16, slot)
-        elif state & 0xFF == STATE_LIVE:
+            if still_shared(pool, record):
+                state = state_of(state >> 16, 0, STATE_LIVE)
+                back_to_live(record, state)
+            else:
+                finish(pool, record, state >> 16, slot)
+        if state & 0xFF == STATE_LIVE:
             for lane in range(NR_LANES):
-                byte = get_lane(read_once(cython.address(record.lanes[lane >> 3]), b"shares.mend"), lane & 7)
+                byte = byte_at(record, lane)
                 if byte & ~cython.cast(uint64_t, START) == slot:
-                    set_lane(record, lane, byte, 0)
+                    set_lane(record, state >> 16, lane, byte, 0)
             try_end(pool, record, state >> 16, slot)
         window(b"D:shares.mended")
     return OK
