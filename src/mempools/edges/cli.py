@@ -1,5 +1,5 @@
 """L6: the command line: `mempools pack DIR NAME`, `ls`, `cat`, `stat`, `verify`, `unpack`, `rm`, `check`, `recover`,
-`gc`.
+`gc`, `litmus`.
 
 Exit status: 0, 1 for "no" (a difference, a missing key, a failure that a message explains), 2 for wrong usage, 130
 after Ctrl-C. Results go to standard output, everything else to standard error.
@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from mempools import sizes
 from mempools.arena import Arena
+from mempools.edges import checking
 from mempools.edges import pack as packing
 from mempools.edges.tree import MANIFEST, key_of, path_of
 from mempools.errors import Corrupt, PoolError
@@ -250,19 +251,27 @@ def _rm(args: argparse.Namespace) -> Result:
 
 
 def _check(args: argparse.Namespace) -> Result:
+    if checking.is_wanted(args):
+        return checking.main(args)
+    if len(args.name) > 1:
+        raise _No(f"one arena at a time, not {len(args.name)}")
+    return _check_arena(args.name[0], args.json)
+
+
+def _check_arena(name: str, as_json: bool) -> Result:
     problems: list[str] = []
-    with _attach(args.name) as arena:
+    with _attach(name) as arena:
         try:
             arena.check()
         except Corrupt as error:
             problems = str(error).split("; ")
-    if args.json:
-        _print_json({"name": args.name, "problems": problems})
+    if as_json:
+        _print_json({"name": name, "problems": problems})
     else:
         for line in problems:
-            _print(f"{args.name}: {line}")
+            _print(f"{name}: {line}")
         if not problems:
-            _print(f"{args.name}: no contradictions")
+            _print(f"{name}: no contradictions")
     return 1 if problems else 0
 
 
@@ -284,6 +293,44 @@ def _gc(args: argparse.Namespace) -> Result:
         for name in removed:
             _print(name)
     return 0
+
+
+# ---- the checker
+
+
+def _litmus(args: argparse.Namespace) -> Result:
+    from mempools.edges import litmus  # not loaded for the other commands
+
+    expected = litmus.Expected(args.expect) if args.expect else None
+    paths = list(litmus.files(args.path))
+    names = [litmus.shown_name(path, args.path) for path in paths]
+    width = max(map(len, names), default=0)
+    if args.csv:
+        _print(litmus.csv_line(litmus.COLUMNS))
+    status = 0
+    rows = []
+    results = litmus.results(paths, promises=args.promises, timeout=args.timeout or None, jobs=args.jobs)
+    for name, result in zip(names, results, strict=True):
+        if result.verdict == "error":
+            status = 1
+        difference = expected.difference(result) if expected else None
+        if args.json:
+            rows.append(litmus.json_row(result, name) | ({"difference": difference} if difference else {}))
+        elif args.csv:
+            _print(litmus.csv_line(litmus.row(result, name)))
+        elif expected is None:
+            _print(litmus.table_line(result, name, width))
+        elif difference:
+            _print(f"{name}: {difference}")
+        if result.note and (args.csv or expected) and not args.json:
+            _warn(f"{name}: {result.verdict}: {result.note}")
+        sys.stdout.flush()
+    if args.json:
+        _print_json(rows)
+    if expected:
+        _warn(expected.summary())
+        status = 1 if expected.nr_differing else status
+    return status
 
 
 # ---- the parser
@@ -322,12 +369,24 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("rm", _rm, "remove arenas; who has one open keeps it")
     sub.add_argument("name", metavar="NAME", nargs="+")
     sub.add_argument("-f", "--force", action="store_true", help="it is all right if there is none")
-    sub = command("check", _check, "walk through everything in an arena and look for contradictions")
-    sub.add_argument("name", metavar="NAME")
+    sub = command("check", _check, "look for contradictions in an arena, or run the model checker over the core")
+    sub.add_argument("name", metavar="NAME", nargs="*", help="an arena; or scenarios, as in 'ownermap.*'")
+    checking.add_arguments(sub)
     sub = command("recover", _recover, "sweep what dead processes left in an arena")
     sub.add_argument("name", metavar="NAME")
     sub = command("gc", _gc, "remove the arenas that dead processes left")
     sub.add_argument("--all", action="store_true", help="files that are no arenas too")
+    sub = command("litmus", _litmus, "ask the model checker's memory about litmus tests of the kernel's memory model")
+    sub.add_argument("path", metavar="FILE_OR_DIR", nargs="+", help="*.litmus below a directory")
+    sub.add_argument("--csv", action="store_true", help="print CSV")
+    sub.add_argument(
+        "--expect", metavar="CSV", help="print what differs from these verdicts; exit status 1 if anything"
+    )
+    sub.add_argument("--no-promises", dest="promises", action="store_false", help="leave out load buffering")
+    sub.add_argument(
+        "--timeout", type=float, default=60, metavar="S", help="seconds for a test, 60 if not given; 0: any"
+    )
+    sub.add_argument("--jobs", type=int, default=1, metavar="N", help="processes")
     return parser
 
 

@@ -1,0 +1,69 @@
+from collections.abc import Sequence
+from typing import Any
+
+MUTANTS: tuple[str, ...]
+ENDINGS: tuple[str, ...]
+BOUNDS: dict[str, int]
+OP_KINDS: tuple[str, ...]
+ORDERS: tuple[str, ...]
+
+Record = tuple[
+    int, int, int, int, str, str, int, int, int, int, str, int, int, int, int, bool, bool, bool, int, int, int, str
+]
+
+class Explorer:
+    scene: str
+    def __init__(
+        self,
+        scene: str,
+        *,
+        races: bool = ...,
+        deaths: int | None = ...,
+        mutations: Sequence[tuple[str, str]] = ...,
+        **options: Any,
+    ) -> None: ...
+    def _make(
+        self,
+        scene: str,
+        nr_cpus: int,
+        *,
+        steps: int = ...,
+        spins: int = ...,
+        preemptions: int | None = ...,
+        reduction: bool = ...,
+        graphs: bool = ...,
+        timeouts: bool = ...,
+        width: int = ...,
+        load_buffering: bool = ...,
+        broken: int = ...,
+    ) -> None: ...
+    @property
+    def load_buffering(self) -> bool: ...
+    @property
+    def counts(self) -> dict[str, int]: ...
+    @property
+    def progress(self) -> float: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def ending(self) -> str: ...
+    @property
+    def culprit(self) -> int: ...
+    @property
+    def why(self) -> str: ...
+    @property
+    def bounds(self) -> list[str]: ...
+    @property
+    def blocked(self) -> list[tuple[int, str, str, int]]: ...
+    @property
+    def sites(self) -> list[tuple[str, str, str]]: ...
+    @property
+    def cpu_names(self) -> tuple[str, ...]: ...
+    def mutate(self, mutations: Sequence[tuple[str, str]]) -> None: ...
+    def name_of(self, address: int) -> str: ...
+    def initial(self, address: int, size: int) -> int: ...
+    def run(self, executions: int) -> str: ...
+    def skip(self) -> bool: ...
+    def replay(self, path: str) -> list[Record]: ...
+    def split(self, depth: int) -> list[tuple[str, tuple[int, ...]]]: ...
+    def begin_at(self, path: str, sleep: tuple[int, ...]) -> None: ...
