@@ -80,6 +80,21 @@ def leaves_nothing_behind():
 # ---- results
 
 
+def test_initial_values_are_those_before_the_execution():
+    class Seven(Two):
+        def __init__(self):
+            self.x, self.y = Word(7), Word(9)
+
+        def spoiler(self):
+            self.x.write_once(8)
+            self.y.write_once(10)
+            raise AssertionError("spoilt")
+
+    trace = check(Seven, ["spoiler"]).trace
+    assert trace.initial == {"x": 7, "y": 9}
+    assert "initially: x = 7, y = 9" in draw(check(Seven, ["spoiler"]))
+
+
 def test_pass():
     result = check(Two, ["writer", "reader"])
     assert result.outcome is Outcome.PASS

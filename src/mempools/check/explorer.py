@@ -36,6 +36,7 @@ from cython.cimports.mempools.check.state import (
     LogRecord,
     Node,
 )
+from cython.cimports.mempools.check.views import memory_find
 from cython.cimports.mempools.check.walk import (
     SEARCH_DONE,
     SEARCH_FAILED,
@@ -306,8 +307,10 @@ class Explorer:
         return f"local+{at & 0xFFFF:#x}"
 
     def initial(self, address: object, size: object) -> object:
-        """What a word holds before each execution."""
-        return initial_value(self.engine, address, size)
+        """What a word held before the execution. (Its memory may be gone.)"""
+        e: cython.pointer(Engine) = self.engine
+        loc: cython.int = memory_find(cython.address(e.memory), address)
+        return initial_value(e, address, size) if loc < 0 else e.memory.locs[loc].initial
 
     @property
     def ending(self) -> object:

@@ -398,6 +398,7 @@ class FiberExplorer(Explorer):
                 _stranded.append(self.workers[slot])
                 self.workers[slot] = None
         self.state = None
+        e.nr_regions = 0  # its memory is no longer ours
         if not names and self.error is None and self.halt is None and self.places.outlived():
             raise RuntimeError(
                 "an arena outlives the execution that it was made for: make it in the constructor, and keep neither it "
