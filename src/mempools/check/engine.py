@@ -180,25 +180,33 @@ def unmade(e: cython.pointer(Engine), c: cython.int) -> uint64_t:
 @cython.nogil
 @cython.exceptval(check=False)
 def tear(e: cython.pointer(Engine), c: cython.int) -> cython.void:
-    """A plain store as a compiler may do it: whole; one half first, then the other; the lowest bit last."""
+    """A plain store as a compiler may do it: whole; in two parts at a byte, either part first; the lowest bit last. The
+    parts are the highest byte that changes and those below it: where only one changes, there is nothing between."""
     op: Op = e.cpus[c].op
-    low: uint64_t = (cython.cast(uint64_t, 1) << (op.size * 4)) - 1
-    first: uint64_t
-    old: uint64_t
+    old: uint64_t = memory_known(cython.address(e.memory), c, locate(e, op.addr, op.size))
+    high: uint64_t = cython.cast(uint64_t, 0xFF) << 56
+    between: uint64_t[3]
+    nr: uint64_t = 0
+    i: cython.int
     way: uint64_t
-    e.cpus[c].op.kind = OP_CHOOSE
-    e.cpus[c].op.a = 4
-    way = submit(e, c)
-    if way:
-        old = memory_known(cython.address(e.memory), c, locate(e, op.addr, op.size))
-        first = (old & ~low) | (op.a & low) if way == 1 else (old & low) | (op.a & ~low)
-        if way == 3:
-            first = op.a & ~cython.cast(uint64_t, 1)
-        if first != old and first != op.a:
+    while high and (old ^ op.a) & high == 0:
+        high >>= 8
+    between[0] = (old & high) | (op.a & ~high)
+    between[1] = (op.a & high) | (old & ~high)
+    between[2] = op.a & ~cython.cast(uint64_t, 1)
+    for i in range(3):
+        if between[i] != old and between[i] != op.a:
+            between[nr] = between[i]
+            nr += 1
+    if nr:
+        e.cpus[c].op.kind = OP_CHOOSE
+        e.cpus[c].op.a = 1 + nr
+        way = submit(e, c)
+        if way:
             e.cpus[c].op = op
-            e.cpus[c].op.a = first
+            e.cpus[c].op.a = between[way - 1]
             submit(e, c)
-    e.cpus[c].op = op
+        e.cpus[c].op = op
     submit(e, c)
 
 

@@ -1,12 +1,16 @@
-"""One scenario, several processes: the tree is split at a small depth, and each process explores parts of it.
+"""Several processes: one scenario's tree is split at a small depth, and each process explores parts of it.
 
 Above the split every CPU is tried at every node, so the parts do not depend on each other: a race that is found in one asks
 for nothing in another. Graphs are counted within each part; the sum counts a graph twice that two parts have.
 """
 
 import multiprocessing
+import signal
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.pool import Pool
 from typing import Any
 
 from mempools.check import run
@@ -17,6 +21,22 @@ DEPTH = 6  # steps above the split
 
 Part = tuple[str, tuple[int, ...]]
 Answer = tuple[str, list[str], dict[str, int], str]  # state, bounds hit, counts, path
+
+
+@contextmanager
+def workers(jobs: int) -> Iterator[Pool]:
+    """Processes that share work. SIGTERM ends one at once, whatever handler its parent has: Python forgets a signal that a
+    new process gets before its first line, and who waits for that process's end would wait for ever."""
+    if threading.current_thread() is threading.main_thread():
+        before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        try:
+            pool = multiprocessing.get_context("fork").Pool(jobs)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    else:  # which may not set handlers
+        pool = multiprocessing.get_context("fork").Pool(jobs)
+    with pool:
+        yield pool
 
 
 def _part(job: tuple[str, Part, run.Bounds, Sequence[run.Mutation], dict[str, Any]]) -> Answer:
@@ -37,7 +57,7 @@ def check(
     failed = explorer.path if explorer.ending in ("failed", "deadlock") else ""
     totals, hit = explorer.counts, set(explorer.bounds)
     work = [(scene, part, bounds, mutations, options) for part in parts if not failed]
-    with multiprocessing.get_context("fork").Pool(jobs) as pool:
+    with workers(jobs) as pool:
         for state, bounds_hit, counts, path in pool.imap_unordered(_part, work):
             totals = {name: value + counts[name] for name, value in totals.items()}
             hit.update(bounds_hit)

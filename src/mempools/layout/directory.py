@@ -50,7 +50,6 @@ from cython.cimports.mempools.layout.structs import (
 from cython.cimports.mempools.machine.atomics import (
     compare,
     copy,
-    fetch_or_relaxed,
     fill,
     read_once,
     store_release,
@@ -198,6 +197,15 @@ def release_runs(arena: cython.pointer(ArenaRef), entry: cython.pointer(PoolEntr
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def add_user(entry: cython.pointer(PoolEntry), slot: uint32_t) -> cython.void:
+    """Notes that a process has the pool open. Under the lock, which whoever changes `users` has: no swap is needed."""
+    users: cython.pointer(uint64_t) = cython.address(entry.users[slot >> 6])
+    write_once(users, read_once(users, b"directory.users") | cython.cast(uint64_t, 1) << (slot & 63), b"directory.users")
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def directory_open(
     arena: cython.pointer(ArenaRef),
     name: cython.pointer(cython.const[uint8_t]),
@@ -238,10 +246,7 @@ def directory_open(
                 index[0] = i
                 break
     if status == OK:
-        entry = cython.address(arena.pools[index[0]])
-        fetch_or_relaxed(
-            cython.address(entry.users[slot >> 6]), cython.cast(uint64_t, 1) << (slot & 63), b"directory.open"
-        )
+        add_user(cython.address(arena.pools[index[0]]), slot)
     directory_unlock(arena, slot)
     return status
 
@@ -267,9 +272,7 @@ def directory_adopt(
             read_once(cython.address(entry.state), b"directory.adopt") & 0xFF == STATE_LIVE
             and read_once(cython.address(entry.serial), b"directory.adopt") == pools[i].serial
         ):
-            fetch_or_relaxed(
-                cython.address(entry.users[slot >> 6]), cython.cast(uint64_t, 1) << (slot & 63), b"directory.adopt"
-            )
+            add_user(entry, slot)
         else:
             pool_forget(pools[i])
     directory_unlock(arena, slot)

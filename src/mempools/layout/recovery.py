@@ -39,7 +39,6 @@ from cython.cimports.mempools.layout.structs import (
     PoolEntry,
 )
 from cython.cimports.mempools.machine.atomics import (
-    fetch_and_relaxed,
     read_once,
     this_module_step,
     window,
@@ -85,12 +84,13 @@ def mend_entry(arena: cython.pointer(ArenaRef), index: uint32_t, slot: uint32_t)
 def sweep_pool(arena: cython.pointer(ArenaRef), index: uint32_t, slot: uint32_t) -> cython.void:
     """Steps 3 and 4 for one pool."""
     pool: PoolRef
+    users: cython.pointer(uint64_t)
     i: uint64_t
     if pool_load(arena, index, cython.address(pool)) != OK:
         return
-    fetch_and_relaxed(
-        cython.address(pool.entry.users[slot >> 6]), ~(cython.cast(uint64_t, 1) << (slot & 63)), b"recovery.users"
-    )
+    users = cython.address(pool.entry.users[slot >> 6])
+    # No swap is needed: whoever changes `users` has the directory lock.
+    write_once(users, read_once(users, b"recovery.users") & ~(cython.cast(uint64_t, 1) << (slot & 63)), b"recovery.users")
     if pool.kind < NR_KINDS and _mends[pool.kind] != cython.NULL:
         _mends[pool.kind](cython.address(pool), slot)
     window(b"D:recovery.mended")

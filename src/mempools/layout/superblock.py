@@ -19,7 +19,7 @@ from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.mempools.layout.pages import pages_header_nbytes
 from cython.cimports.mempools.layout.structs import ARENA_PERSIST, LAYOUT_VERSION, PAGE_BYTES, Superblock
 from cython.cimports.mempools.layout.superblock import POOLS_OFFSET, SLOTS_OFFSET
-from cython.cimports.mempools.machine.atomics import store_release, this_module_step
+from cython.cimports.mempools.machine.atomics import this_module_step, write_once
 from cython.cimports.mempools.machine.hooks import register_module
 
 from mempools.errors import Corrupt, LayoutMismatch
@@ -88,9 +88,9 @@ def superblock_format(
 @cython.nogil
 @cython.exceptval(check=False)
 def superblock_publish(sb: cython.pointer(Superblock)) -> cython.void:
-    # [R:superblock.ready] release; pairs with the system call that gives the file its name (or sends the descriptor):
-    # nobody can look before that, so this word only tells a finished arena from the file of a creator who died.
-    store_release(cython.address(sb.ready), _READY, b"R:superblock.ready")
+    # Relaxed: nobody can look before the system call that gives the file its name (or sends the descriptor), which orders
+    # all of this. The word only tells a finished arena from the file of a creator who died.
+    write_once(cython.address(sb.ready), _READY, b"superblock.ready")
 
 
 def nbytes_min(nbytes: uint64_t) -> int:

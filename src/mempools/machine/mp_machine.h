@@ -4,7 +4,8 @@
  *
  * The memory order is part of the name, as in the kernel (Documentation/atomic_t.txt):
  *
- *   read_once, write_once          relaxed, never torn
+ *   read_once, write_once          relaxed, never torn, left by the compiler where they stand (they are volatile): what a
+ *                                  process leaves when it dies is what the program had stored so far, in its order
  *   load_acquire, store_release    one-way barriers
  *   X_relaxed, X_acquire, X_release, and X without a suffix = fully ordered (a barrier before and after)
  *   a cmpxchg that fails orders nothing
@@ -77,14 +78,14 @@ static mp_step_fn mp_step __attribute__((unused)); /* one per extension module; 
 /* ---- native operations, for 64-bit words and the 32-bit words that futex needs ---- */
 
 #define MP_NATIVE_CMPXCHG(name, T, order, before, after)                                       \
-    MP_INLINE T name(T *p, T old, T new_) {                                                    \
+    MP_INLINE T name(volatile T *p, T old, T new_) {                                           \
         before;                                                                                \
         __atomic_compare_exchange_n(p, &old, new_, 0, order, __ATOMIC_RELAXED);                \
         after;                                                                                 \
         return old;                                                                            \
     }
 #define MP_NATIVE_RMW(name, T, builtin, order, before, after)                                  \
-    MP_INLINE T name(T *p, T v) {                                                              \
+    MP_INLINE T name(volatile T *p, T v) {                                                     \
         before;                                                                                \
         v = builtin(p, v, order);                                                              \
         after;                                                                                 \
@@ -143,7 +144,7 @@ MP_INLINE int64_t mp_native_futex_wake(uint32_t *word, uint32_t nr) {
 #define MP_DEFINE_WORD(T, bits, tail)                                                                         \
     MP_INLINE T mp_read_once##tail(const T *p, const char *site) {                                            \
         MP_IF_HOOKED return (T)MP_STEP(MP_READ_ONCE, sizeof(T), p, 0, 0);                                 \
-        return __atomic_load_n(p, __ATOMIC_RELAXED);                                                          \
+        return __atomic_load_n((const volatile T *)p, __ATOMIC_RELAXED);                                      \
     }                                                                                                         \
     MP_INLINE T mp_load_acquire##tail(const T *p, const char *site) {                                         \
         MP_IF_HOOKED return (T)MP_STEP(MP_LOAD_ACQUIRE, sizeof(T), p, 0, 0);                              \
@@ -151,11 +152,11 @@ MP_INLINE int64_t mp_native_futex_wake(uint32_t *word, uint32_t nr) {
     }                                                                                                         \
     MP_INLINE void mp_write_once##tail(T *p, T v, const char *site) {                                         \
         MP_IF_HOOKED { MP_STEP(MP_WRITE_ONCE, sizeof(T), p, v, 0); return; }                              \
-        __atomic_store_n(p, v, __ATOMIC_RELAXED);                                                             \
+        __atomic_store_n((volatile T *)p, v, __ATOMIC_RELAXED);                                               \
     }                                                                                                         \
     MP_INLINE void mp_store_release##tail(T *p, T v, const char *site) {                                      \
         MP_IF_HOOKED { MP_STEP(MP_STORE_RELEASE, sizeof(T), p, v, 0); return; }                           \
-        __atomic_store_n(p, v, __ATOMIC_RELEASE);                                                             \
+        __atomic_store_n((volatile T *)p, v, __ATOMIC_RELEASE);                                               \
     }                                                                                                         \
     MP_DEFINE_CMPXCHG(_relaxed, _RELAXED, T, bits, tail)                                                      \
     MP_DEFINE_CMPXCHG(_acquire, _ACQUIRE, T, bits, tail)                                                      \

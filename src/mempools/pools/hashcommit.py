@@ -23,7 +23,6 @@ from cython.cimports.mempools.layout.recovery import register_mend
 from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.layout.structs import KIND_STORE
 from cython.cimports.mempools.machine.atomics import (
-    load_acquire,
     read_once,
     store_release,
     this_module_step,
@@ -153,8 +152,8 @@ def commit(
     )
     write_once(cython.address(stripe.new), new, b"hashcommit.journal")
     write_once(cython.address(stripe.old), old, b"hashcommit.journal")
-    # [R:hashcommit.journal] release; pairs with [A:hashcommit.mend]: a journal that says what is done is complete.
-    store_release(cython.address(stripe.op), op, b"R:hashcommit.journal")
+    # Last, and relaxed: only recovery reads the journal, after our end, and the kernel orders that behind all that we did.
+    write_once(cython.address(stripe.op), op, b"hashcommit.journal")
     window(b"D:hashcommit.journal")
     if new:
         status = hand_over(pool, new, slot, OWNER_STRUCT)
@@ -303,8 +302,9 @@ def mend_stripe(pool: cython.pointer(PoolRef), index: uint64_t, slot: uint32_t) 
     """Finishes or undoes what the dead holder of one stripe's lock was at. Run again after a death of its own, it finds
     either the journal as it was or an empty one."""
     stripe: cython.pointer(Stripe) = cython.address(cython.cast(cython.pointer(IndexRoot), pool.root).stripes[index])
-    # [A:hashcommit.mend] acquire; pairs with [R:hashcommit.journal].
-    op: uint64_t = load_acquire(cython.address(stripe.op), b"A:hashcommit.mend")
+    # Relaxed, as all of this: the caller has learnt from the kernel that the other is gone. If that did not order what it
+    # did, `op` itself could be an old one, and no acquire would help.
+    op: uint64_t = read_once(cython.address(stripe.op), b"hashcommit.mend")
     link: uint64_t = read_once(cython.address(stripe.link), b"hashcommit.mend")
     new: uint64_t = read_once(cython.address(stripe.new), b"hashcommit.mend")
     old: uint64_t = read_once(cython.address(stripe.old), b"hashcommit.mend")

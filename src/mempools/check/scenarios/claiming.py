@@ -265,8 +265,8 @@ def final_full(arg: cython.p_void) -> cython.p_const_char:
 @cython.nogil
 @cython.exceptval(check=False)
 def set_roll_back(stage: cython.pointer(Stage)) -> cython.int:
-    """The first word has one free granule, its last; the second word's first granule is taken."""
-    if claim(stage.words, summary_of(stage), 0, 7, OWNER_STRUCT) != OK:
+    """The first word has one free granule, its last, and process 3 has its first; the second word's first is taken."""
+    if claim(stage.words, summary_of(stage), 0, 1, 3) != OK or claim(stage.words, summary_of(stage), 1, 6, 4) != OK:
         return -1
     return 0 if claim(stage.words, summary_of(stage), 8, 1, OWNER_STRUCT) == OK else -1
 
@@ -282,8 +282,15 @@ def roll_back(arg: cython.p_void) -> cython.void:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def give_the_zeroth(arg: cython.p_void) -> cython.void:
+    give(stage_of(arg), 0, 1)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def final_rolled_back(arg: cython.p_void) -> cython.p_const_char:
-    return map_wrong(stage_of(arg).words, summary_of(stage_of(arg)), _WORDS, 8)
+    return map_wrong(stage_of(arg).words, summary_of(stage_of(arg)), _WORDS, 7)
 
 
 # ---- single granules, several a swap
@@ -556,7 +563,7 @@ def scene_full_roll_back(e: cython.pointer(Engine), memory: cython.p_char, nbyte
     stage: cython.pointer(Stage) = set_stage(e, memory)
     if set_roll_back(stage) != 0:
         return -1
-    return play(e, final_rolled_back, roll_back, search, cython.NULL)
+    return play(e, final_rolled_back, roll_back, search, give_the_zeroth)
 
 
 @cython.cfunc
@@ -697,9 +704,9 @@ register_scene(
 )
 register_scene(
     b"ownermap.full-roll-back",
-    b"a search marks a word full whose last granule belongs to a claim that is rolled back",
+    b"a search marks a word full whose last granule belongs to a claim that is rolled back; another granule of it is released",
     b"I14 I15",
-    2,
+    3,
     4096,
     scene_full_roll_back,
 )

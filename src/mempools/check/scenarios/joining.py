@@ -33,6 +33,7 @@ from cython.cimports.mempools.check.scenarios.stage import (
 )
 from cython.cimports.mempools.check.scenes import register_scene
 from cython.cimports.mempools.check.state import Engine
+from cython.cimports.mempools.layout.pages import pages_alloc
 from cython.cimports.mempools.layout.proctable import (
     proctable_leave,
     slot_is_live,
@@ -174,6 +175,32 @@ def free_the_dead(arg: cython.p_void) -> cython.void:
         recover(actor, 1)
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def free_the_unlocked(arg: cython.p_void) -> cython.void:
+    """Recovery of a slot that is LIVE though the kernel has dropped its owner's lock; what it held has been swept."""
+    stage: cython.pointer(Stage) = stage_of(arg)
+    if not slot_is_live(first_slot(stage)) or not ask_kernel(stage.words + 1, OP_TRYLOCK):
+        return
+    if slot_is_live(first_slot(stage)) and ask_kernel(stage.words, OP_TRYLOCK):
+        slot_set_free(first_slot(stage))
+        ask_kernel(stage.words, OP_UNLOCK)
+    ask_kernel(stage.words + 1, OP_UNLOCK)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def join_and_take(arg: cython.p_void) -> cython.void:
+    """Registers, and takes a page."""
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    if not take_slot(stage_of(arg)) or pages_alloc(
+        cython.address(actor.arena), 1, 1, cython.address(actor.found[2])
+    ) != OK:
+        engine_fail(b"a process cannot register, or take a page, though nobody else is there")
+
+
 # ---- end conditions
 
 
@@ -210,6 +237,19 @@ def final_left(arg: cython.p_void) -> cython.p_const_char:
         return b"a slot stays taken by a process that has gone"
     if nr_owned(cython.address(stage.actors[1].pool), 1):
         return b"a block is still a process's that has gone"
+    return arena_wrong(stage, cython.address(stage.actors[1]))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def final_registered(arg: cython.p_void) -> cython.p_const_char:
+    """A page is a live process's, or free."""
+    stage: cython.pointer(Stage) = stage_of(arg)
+    if read_once(cython.address(first_slot(stage).state), b"joining.final") & 0xFF != STATE_LIVE and nr_owned(
+        cython.address(stage.actors[1].pages), 1
+    ):
+        return b"a page is a process's whose slot is free: nobody will sweep it"
     return arena_wrong(stage, cython.address(stage.actors[1]))
 
 
@@ -270,6 +310,25 @@ def scene_look(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def scene_leave_recover(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    if set_table(e, memory, True) == cython.NULL:
+        return -1
+    return play(e, final_one_owner, leave, free_the_unlocked, join)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_register_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    if set_table(e, memory, False) == cython.NULL:
+        return -1
+    e.may_die = 1
+    return play(e, final_registered, join_and_take, free_the_dead, cython.NULL)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def scene_leave_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
     stage: cython.pointer(Stage) = set_stage(e, memory)
     index: uint32_t = 0
@@ -320,4 +379,20 @@ register_scene(
     2,
     STAGE_BYTES,
     scene_leave_dies,
+)
+register_scene(
+    b"proctable.leave-recover",
+    b"a slot's owner leaves while another sweeps the dead and a third wants its slot: it is freed once, and stays the third's",
+    b"I28",
+    3,
+    STAGE_BYTES,
+    scene_leave_recover,
+)
+register_scene(
+    b"proctable.register-dies",
+    b"a process that registers and takes a page is killed anywhere: recovery finds whatever it took",
+    b"I28",
+    2,
+    STAGE_BYTES,
+    scene_register_dies,
 )

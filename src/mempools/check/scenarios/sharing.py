@@ -588,7 +588,7 @@ def scene_guessed(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint
 @cython.nogil
 @cython.exceptval(check=False)
 def share_own(arg: cython.p_void) -> cython.void:
-    """Process 2 shares another granule, if the record is free."""
+    """Shares its granule, if a record is free."""
     actor: cython.pointer(Actor) = me(stage_of(arg))
     actor.status = share_create(cython.address(actor.pool), actor.address, _GRANULE, cython.address(actor.held))
 
@@ -596,13 +596,30 @@ def share_own(arg: cython.p_void) -> cython.void:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def final_reused(arg: cython.p_void) -> cython.p_const_char:
-    actor: cython.pointer(Actor) = cython.address(stage_of(arg).actors[1])
+def final_not_shared(actor: cython.pointer(Actor)) -> cython.p_const_char:
+    """Drops the block of one who has tried to share it."""
     if actor.status == OK:
         drop(actor)
     elif actor.status != TABLE_FULL or genpool_free(cython.address(actor.pool), actor.address, _GRANULE) != OK:
         return b"a block that could not be shared is not its owner's any more"
-    return final_free(arg)
+    return cython.NULL
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def final_reused(arg: cython.p_void) -> cython.p_const_char:
+    wrong: cython.p_const_char = final_not_shared(cython.address(stage_of(arg).actors[1]))
+    return wrong if wrong != cython.NULL else final_free(arg)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def set_second(stage: cython.pointer(Stage)) -> cython.int:
+    """Process 2 has the second granule."""
+    stage.actors[1].address += _GRANULE
+    return set_taken(cython.address(stage.actors[0].pool.chunks[0]), _FIRST + 1, 1, 2)
 
 
 @cython.cfunc
@@ -611,11 +628,8 @@ def final_reused(arg: cython.p_void) -> cython.p_const_char:
 def scene_reused(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
     """No block's content is used: here stores may go before loads."""
     stage: cython.pointer(Stage) = set_pool_of(e, memory, 1, 2)
-    if stage == cython.NULL or set_last_holder(stage, 1) != 0:
+    if stage == cython.NULL or set_last_holder(stage, 1) != 0 or set_second(stage) != 0:
         return -1
-    if set_taken(cython.address(stage.actors[0].pool.chunks[0]), _FIRST + 1, 1, 2) != 0:
-        return -1
-    stage.actors[1].address += _GRANULE
     e.load_buffering = True
     e.memory.preserved = False
     return play(e, final_reused, just_drop, share_own, cython.NULL)

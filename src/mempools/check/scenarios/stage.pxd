@@ -35,6 +35,7 @@ cdef struct Stage:
 
 # ---- for setups, in this order: set_stage, what is there from the start, play
 cdef Stage *set_stage(Engine *e, char *memory) noexcept nogil
+cdef int set_file(Stage *stage, uint64_t nr_pages) noexcept nogil
 cdef int set_arena(Stage *stage, uint64_t nr_pages, uint32_t nr_processes) noexcept nogil
 cdef int set_pool(Stage *stage, uint64_t kind, uint64_t shift, uint64_t limit, uint64_t nr_shares, uint64_t root_nbytes, uint32_t *index) noexcept nogil
 cdef int set_ref(Stage *stage, uint32_t actor, uint32_t index) noexcept nogil

@@ -110,13 +110,13 @@ def play(e: cython.pointer(Engine), final: final_fn, first: body_fn, second: bod
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def set_arena(stage: cython.pointer(Stage), nr_pages: uint64_t, nr_processes: uint32_t) -> cython.int:
-    """An arena of nr_pages pages, header included, in the stage's memory, used by processes 1..nr_processes; the mailboxes
-    lie behind it. Its free pages are full of rubbish."""
+def set_file(stage: cython.pointer(Stage), nr_pages: uint64_t) -> cython.int:
+    """The file of an arena of nr_pages pages, mapped by everybody: there is only the constant part of its superblock in it.
+    The mailboxes lie behind it."""
     i: uint32_t
     super: cython.pointer(Superblock) = cython.cast(cython.pointer(Superblock), stage.memory)
     arena: cython.pointer(ArenaRef)
-    if nr_pages >= STAGE_PAGES or nr_processes > NR_ACTORS:
+    if nr_pages >= STAGE_PAGES:
         return -1
     stage.nbytes = nr_pages << PAGE_SHIFT
     stage.words = cython.cast(cython.pointer(uint64_t), stage.memory + stage.nbytes)
@@ -130,13 +130,25 @@ def set_arena(stage: cython.pointer(Stage), nr_pages: uint64_t, nr_processes: ui
         arena.pools = cython.cast(cython.pointer(PoolEntry), stage.memory + POOLS_OFFSET)
         arena.slot = stage.actors[i].slot
         arena.pages = cython.address(stage.actors[i].pages)
-        if i == 0 and pages_format(arena) != OK:
-            return -1
-        if pool_load(arena, 0, arena.pages) != OK:
+    return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def set_arena(stage: cython.pointer(Stage), nr_pages: uint64_t, nr_processes: uint32_t) -> cython.int:
+    """An arena of nr_pages pages, header included, in the stage's memory, used by processes 1..nr_processes; the mailboxes
+    lie behind it. Its free pages are full of rubbish."""
+    i: uint32_t
+    arena: cython.pointer(ArenaRef) = cython.address(stage.actors[0].arena)
+    if nr_processes > NR_ACTORS or set_file(stage, nr_pages) != 0 or pages_format(arena) != OK:
+        return -1
+    for i in range(NR_ACTORS):
+        if pool_load(cython.address(stage.actors[i].arena), 0, cython.address(stage.actors[i].pages)) != OK:
             return -1
         if i < nr_processes:
             slot_set_live(cython.address(arena.slots[i + 1]), 0, 101 + i, 1, 1)
-    superblock_publish(super)
+    superblock_publish(arena.super)
     for i in range(nr_pages):
         if owner_at(stage.actors[0].pages.chunks[0].map, i) == 0:
             memset(stage.memory + (cython.cast(uint64_t, i) << PAGE_SHIFT), 0xA5, 1 << PAGE_SHIFT)

@@ -65,6 +65,7 @@ register_module(cython.address(this_module_step))
 _KEY = cython.declare(uint64_t, 16)  # bytes
 _VALUE = cython.declare(uint64_t, 16)
 _SLICE = cython.declare(uint64_t, 20_000_000)
+_END = cython.declare(uint64_t, 5)  # granules from here on cannot be had
 _A = cython.declare(uint64_t, 0x6161616161616161)
 _B = cython.declare(uint64_t, 0x6262626262626262)
 _keys = cython.declare(uint64_t[4])
@@ -87,7 +88,8 @@ def set_store(e: cython.pointer(Engine), memory: cython.p_char, nr: uint64_t, nr
         return cython.NULL
     if set_pool(stage, KIND_STORE, 6, 64, 0, index_root_nbytes(1), cython.address(index)) != 0:
         return cython.NULL
-    if set_taken(chunk, 0, 8 - nr, OWNER_META) != 0 or set_taken(chunk, 8, chunk.nr - 8, OWNER_META) != 0:
+    # Of the last two that can be had, one begins in another 256 bytes: a ref that changes from one to the other is in two parts.
+    if set_taken(chunk, 0, _END - nr, OWNER_META) != 0 or set_taken(chunk, _END, chunk.nr - _END, OWNER_META) != 0:
         return cython.NULL
     stage.param = nr
     if nr_a and put(cython.address(stage.actors[0]), 0, 1, False) != OK:
