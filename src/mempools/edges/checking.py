@@ -26,7 +26,7 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     group.add_argument("--mutation", action="append", default=[], metavar="'SITE: KIND'", help="weaken a site")
     group.add_argument("--load-buffering", action="store_true", help="let stores run ahead of earlier loads")
     group.add_argument("--no-reduction", action="store_true", help="try every order, to compare with")
-    group.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that share a tree, or the mutants")
+    group.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that share the scenarios or the mutants; one scenario's tree is split")
     group.add_argument("--svg", metavar="FILE", help="draw the failure there too")
     group.add_argument("--litmus", metavar="FILE", help="write the failure as a litmus test there too")
     group.add_argument("--all", action="store_true", help="draw the steps that do not matter too")
@@ -64,7 +64,7 @@ def main(args: argparse.Namespace) -> int:
     if args.mutants is not None:
         # A mutant that is noticed is noticed soon; one that spins has no end.
         few = {"executions": args.executions or 1_000_000, "seconds": args.seconds or 20}
-        return _mutants(names, args.mutants, replace(bounds, **few), args.json, args.jobs)
+        return _mutants(names, args.mutants, replace(bounds, **few), args.json, args.jobs, every_site=not args.name)
     mutations = [_mutation(text) for text in args.mutation]
     terminal = Terminal.of(sys.stdout)
     if args.replay is not None:
@@ -74,7 +74,10 @@ def main(args: argparse.Namespace) -> int:
         print(render.draw(trace, terminal, fold=not args.all))
         _save(args, trace)
         return 0
-    results = [_check(name, bounds, mutations, args) for name in names]
+    if args.jobs > 1 and len(names) > 1:  # a scenario each: to split a tree costs more than it brings, but for a large one
+        results = _check_beside(names, bounds, mutations, args)
+    else:
+        results = [_check(name, bounds, mutations, args) for name in names]
     if args.json:
         print(json.dumps([export.as_json(result) for result in results], indent=2))
     else:
@@ -130,22 +133,41 @@ def _check(name: str, bounds: run.Bounds, mutations: Sequence[run.Mutation], arg
         progress.clear()
 
 
-def _mutants(names: Sequence[str], sites: str, bounds: run.Bounds, as_json: bool, jobs: int) -> int:
-    """A line for each mutant as it is tried; exit status 1 if one survives without a reason."""
+_Job = tuple[str, run.Bounds, Sequence[run.Mutation], dict[str, bool]]
+
+
+def _check_one(job: _Job) -> Result:
+    name, bounds, mutations, options = job
+    return run.check(name, bounds, mutations=mutations, **options)
+
+
+def _check_beside(
+    names: Sequence[str], bounds: run.Bounds, mutations: Sequence[run.Mutation], args: argparse.Namespace
+) -> list[Result]:
+    options = {"load_buffering": args.load_buffering, "reduction": not args.no_reduction}
+    with parallel.workers(args.jobs) as pool:
+        return pool.map(_check_one, [(name, bounds, mutations, options) for name in names], chunksize=1)
+
+
+def _mutants(
+    names: Sequence[str], sites: str, bounds: run.Bounds, as_json: bool, jobs: int, *, every_site: bool
+) -> int:
+    """A line for each mutant as it is tried; exit status 1 if one survives without a reason, or a site is not executed."""
     tried = []
-    for mutant in mutants.try_all(names, bounds, lambda site: fnmatch.fnmatchcase(site, sites), jobs):
+    for mutant in mutants.try_all(
+        names, bounds, lambda site: fnmatch.fnmatchcase(site, sites), jobs, every_site=every_site
+    ):
         tried.append(mutant)
         if not as_json:
-            told = (
-                mutant.scenario if mutant.outcome == "killed" else mutant.reason or f"not noticed by {mutant.scenario}"
-            )
-            print(f"{mutant.outcome:<10}  {mutant.site:<32}  {mutant.mutation:<13}  {told}", flush=True)
+            told = mutant.reason or mutant.scenario
+            if mutant.outcome in ("survived", "unknown") and not mutant.reason:
+                told = f"not noticed by {mutant.scenario}"
+            print(f"{mutant.outcome:<12}  {mutant.site:<28}  {mutant.mutation:<13}  {told}".rstrip(), flush=True)
     if as_json:
         print(json.dumps([asdict(mutant) for mutant in tried], indent=2))
     else:
         outcomes = [mutant.outcome for mutant in tried]
-        counts = ", ".join(
-            f"{outcomes.count(o)} {o}" for o in ("killed", "equivalent", "survived", "unknown") if o in outcomes
-        )
+        order = ("killed", "equivalent", "exempt", "survived", "unknown", "not executed")
+        counts = ", ".join(f"{outcomes.count(o)} {o}" for o in order if o in outcomes)
         print(f"{len(tried)} mutants of {len({mutant.site for mutant in tried})} sites: {counts}")
-    return 1 if any(mutant.outcome in ("survived", "unknown") for mutant in tried) else 0
+    return 1 if any(mutant.outcome in ("survived", "unknown", "not executed") for mutant in tried) else 0

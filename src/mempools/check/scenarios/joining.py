@@ -33,7 +33,6 @@ from cython.cimports.mempools.check.scenarios.stage import (
 )
 from cython.cimports.mempools.check.scenes import register_scene
 from cython.cimports.mempools.check.state import Engine
-from cython.cimports.mempools.layout.pages import pages_alloc
 from cython.cimports.mempools.layout.proctable import (
     proctable_leave,
     slot_is_live,
@@ -41,9 +40,11 @@ from cython.cimports.mempools.layout.proctable import (
     slot_set_live,
     slot_state,
 )
+from cython.cimports.mempools.layout.refs import ChunkRef
 from cython.cimports.mempools.layout.structs import KIND_GENPOOL, STATE_FREE, STATE_LIVE, ProcSlot
 from cython.cimports.mempools.machine.atomics import cmpxchg_relaxed, read_once, this_module_step, write_once
 from cython.cimports.mempools.machine.hooks import register_module
+from cython.cimports.mempools.parts.ownermap import claim
 from cython.cimports.mempools.parts.status import OK
 
 register_module(cython.address(this_module_step))
@@ -193,11 +194,10 @@ def free_the_unlocked(arg: cython.p_void) -> cython.void:
 @cython.nogil
 @cython.exceptval(check=False)
 def join_and_take(arg: cython.p_void) -> cython.void:
-    """Registers, and takes a page."""
+    """Registers, and takes the first page that is free, without a search."""
     actor: cython.pointer(Actor) = me(stage_of(arg))
-    if not take_slot(stage_of(arg)) or pages_alloc(
-        cython.address(actor.arena), 1, 1, cython.address(actor.found[2])
-    ) != OK:
+    chunk: cython.pointer(ChunkRef) = cython.address(actor.pages.chunks[0])
+    if not take_slot(stage_of(arg)) or claim(chunk.map, chunk.summary, 8, 1, 1) != OK:
         engine_fail(b"a process cannot register, or take a page, though nobody else is there")
 
 
