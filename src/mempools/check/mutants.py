@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mempools import layout, objects, parts, pools
+from mempools import layout, parts, pools
 from mempools.check.parallel import workers
 from mempools.check.run import Bounds, Mutation, explore, explorer_for
 
@@ -43,16 +43,28 @@ _ONE_BYTE = "the value changes in one byte, so a store in parts stores nothing b
 
 EQUIVALENT: dict[Mutation, str] = {
     ("R:chunks.known", "tear"): f"it counts up by one, to MAX_CHUNKS at most: {_ONE_BYTE}",
-    ("R:chunks.updating", "swap"): "it lets go of what others only try: they find it BUSY longer, as they may at any time, "
+    (
+        "R:chunks.updating",
+        "swap",
+    ): "it lets go of what others only try: they find it BUSY longer, as they may at any time, "
     "and this thread does the store before it tries again",
     ("R:chunks.updating", "tear"): f"1 becomes 0: {_ONE_BYTE}",
     ("R:directory.live", "tear"): f"SETUP becomes LIVE under the same slot: {_ONE_BYTE}",
-    ("R:hashcommit.changes", "swap"): "the next store is of a count that orders nothing (in a mend: the old block's hand-over "
+    (
+        "R:hashcommit.changes",
+        "swap",
+    ): "the next store is of a count that orders nothing (in a mend: the old block's hand-over "
     "to the dead process); the old block is freed after that",
-    ("R:hashcommit.changes", "tear"): "readers ask only whether it is the same; a value between is stored behind the commit "
+    (
+        "R:hashcommit.changes",
+        "tear",
+    ): "readers ask only whether it is the same; a value between is stored behind the commit "
     "as the whole one, and differs from the old one",
     ("R:proctable.free", "tear"): f"LIVE becomes FREE in the same generation: {_ONE_BYTE}",
-    ("R:proctable.live", "tear"): "the writer holds the slot's mend lock, under which whoever acts on the state reads it again; "
+    (
+        "R:proctable.live",
+        "tear",
+    ): "the writer holds the slot's mend lock, under which whoever acts on the state reads it again; "
     "without it only whether LIVE stands there counts, one byte",
     ("R:shares.live", "tear"): f"SETUP becomes LIVE under the same slot and generation: {_ONE_BYTE}",
 }
@@ -109,10 +121,11 @@ def _mutations_in(looks: Iterable[_Look]) -> dict[Mutation, list[str]]:
 
 def labelled_sites() -> set[str]:
     """Of the core, by its sources."""
+    package = Path(parts.__path__[0]).parent
     return {
         site.decode()
-        for folder in (parts, layout, pools, objects)
-        for path in Path(folder.__path__[0]).glob("*.py")
+        for folder in ("parts", "layout", "pools", "objects")
+        for path in (package / folder).glob("*.py")
         for site in re.findall(rb'b"([ARF]:[\w.]+)"', path.read_bytes())
     }
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from mempools.check import export, mutants, parallel, render, report, run, scenarios, svg
 from mempools.check.explorer import Explorer
@@ -26,7 +27,7 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     group.add_argument("--mutation", action="append", default=[], metavar="'SITE: KIND'", help="weaken a site")
     group.add_argument("--load-buffering", action="store_true", help="let stores run ahead of earlier loads")
     group.add_argument("--no-reduction", action="store_true", help="try every order, to compare with")
-    group.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that share the scenarios or the mutants; one scenario's tree is split")
+    group.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that share the work")
     group.add_argument("--svg", metavar="FILE", help="draw the failure there too")
     group.add_argument("--litmus", metavar="FILE", help="write the failure as a litmus test there too")
     group.add_argument("--all", action="store_true", help="draw the steps that do not matter too")
@@ -74,7 +75,9 @@ def main(args: argparse.Namespace) -> int:
         print(render.draw(trace, terminal, fold=not args.all))
         _save(args, trace)
         return 0
-    if args.jobs > 1 and len(names) > 1:  # a scenario each: to split a tree costs more than it brings, but for a large one
+    if (
+        args.jobs > 1 and len(names) > 1
+    ):  # a scenario each: to split a tree costs more than it brings, but for a large one
         results = _check_beside(names, bounds, mutations, args)
     else:
         results = [_check(name, bounds, mutations, args) for name in names]
@@ -133,7 +136,7 @@ def _check(name: str, bounds: run.Bounds, mutations: Sequence[run.Mutation], arg
         progress.clear()
 
 
-_Job = tuple[str, run.Bounds, Sequence[run.Mutation], dict[str, bool]]
+_Job = tuple[str, run.Bounds, Sequence[run.Mutation], dict[str, Any]]
 
 
 def _check_one(job: _Job) -> Result:
@@ -169,5 +172,6 @@ def _mutants(
         outcomes = [mutant.outcome for mutant in tried]
         order = ("killed", "equivalent", "exempt", "survived", "unknown", "not executed")
         counts = ", ".join(f"{outcomes.count(o)} {o}" for o in order if o in outcomes)
-        print(f"{len(tried)} mutants of {len({mutant.site for mutant in tried})} sites: {counts}")
+        made = [mutant.site for mutant in tried if mutant.mutation]
+        print(f"{len(made)} mutants of {len(set(made))} sites: {counts}")
     return 1 if any(mutant.outcome in ("survived", "unknown", "not executed") for mutant in tried) else 0

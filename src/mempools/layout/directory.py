@@ -200,7 +200,9 @@ def release_runs(arena: cython.pointer(ArenaRef), entry: cython.pointer(PoolEntr
 def add_user(entry: cython.pointer(PoolEntry), slot: uint32_t) -> cython.void:
     """Notes that a process has the pool open. Under the lock, which whoever changes `users` has: no swap is needed."""
     users: cython.pointer(uint64_t) = cython.address(entry.users[slot >> 6])
-    write_once(users, read_once(users, b"directory.users") | cython.cast(uint64_t, 1) << (slot & 63), b"directory.users")
+    write_once(
+        users, read_once(users, b"directory.users") | cython.cast(uint64_t, 1) << (slot & 63), b"directory.users"
+    )
 
 
 @cython.cfunc

@@ -90,7 +90,9 @@ def sweep_pool(arena: cython.pointer(ArenaRef), index: uint32_t, slot: uint32_t)
         return
     users = cython.address(pool.entry.users[slot >> 6])
     # No swap is needed: whoever changes `users` has the directory lock.
-    write_once(users, read_once(users, b"recovery.users") & ~(cython.cast(uint64_t, 1) << (slot & 63)), b"recovery.users")
+    write_once(
+        users, read_once(users, b"recovery.users") & ~(cython.cast(uint64_t, 1) << (slot & 63)), b"recovery.users"
+    )
     if pool.kind < NR_KINDS and _mends[pool.kind] != cython.NULL:
         _mends[pool.kind](cython.address(pool), slot)
     window(b"D:recovery.mended")
