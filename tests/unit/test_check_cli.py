@@ -70,6 +70,7 @@ def test_a_bound_in_the_result(capfd):
         (["no.such", "--list"], "no scenario is called no.such"),
         (["toys.passing", "--mutation", "nonsense"], "is no mutation"),
         (["toys.passing", "--mutation", "A:toys.flag: explode"], "is no mutation"),
+        (["toys.passing", "--mutation", "A:toys.flat: relax"], "no operation has the site A:toys.flat"),
         (["toys.passing", "toys.spin", "--replay", "00"], "name it"),
         (["toys.passing", "--replay", "zz"], "no step"),
         (["toys.passing", "--steps", "0"], "steps must lie between"),

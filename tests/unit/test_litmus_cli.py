@@ -46,6 +46,12 @@ def test_table(run, some):
     assert lines[3].split(maxsplit=1)[1] == "unsupported: while"
 
 
+def test_a_directory_without_tests_is_an_error(run, tmp_path):
+    status, lines, err = run(tmp_path)
+    assert (status, lines) == (1, [])
+    assert "there is no file *.litmus below" in err
+
+
 def test_csv(run, some):
     status, lines, err = run(some, "--csv")
     rows = list(csv.DictReader(lines))

@@ -119,13 +119,13 @@ def _mutations_in(looks: Iterable[_Look]) -> dict[Mutation, list[str]]:
     return {mutant: [scene for _, scene in sorted(where)] for mutant, where in sorted(found.items())}
 
 
-def labelled_sites() -> set[str]:
-    """Of the core, by its sources."""
+def labelled_sites(*more: str) -> set[str]:
+    """Of the core, by its sources, and of `more` folders of the package."""
     package = Path(parts.__path__[0]).parent
     return {
         site.decode()
-        for folder in ("parts", "layout", "pools", "objects")
-        for path in (package / folder).glob("*.py")
+        for folder in ("parts", "layout", "pools", "objects", *more)
+        for path in (package / folder).rglob("*.py")
         for site in re.findall(rb'b"([ARF]:[\w.]+)"', path.read_bytes())
     }
 

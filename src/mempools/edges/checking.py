@@ -67,6 +67,8 @@ def main(args: argparse.Namespace) -> int:
         few = {"executions": args.executions or 1_000_000, "seconds": args.seconds or 20}
         return _mutants(names, args.mutants, replace(bounds, **few), args.json, args.jobs, every_site=not args.name)
     mutations = [_mutation(text) for text in args.mutation]
+    if unknown := [site for site, _ in mutations if site[1:2] == ":" and site not in mutants.labelled_sites("check")]:
+        raise ValueError(f"no operation has the site {' or '.join(unknown)}; --mutants lists them")
     terminal = Terminal.of(sys.stdout)
     if args.replay is not None:
         if len(names) != 1:

@@ -303,6 +303,8 @@ def _litmus(args: argparse.Namespace) -> Result:
 
     expected = litmus.Expected(args.expect) if args.expect else None
     paths = list(litmus.files(args.path))
+    if not paths:
+        raise ValueError(f"there is no file *.litmus below {' or '.join(args.path)}")
     names = [litmus.shown_name(path, args.path) for path in paths]
     width = max(map(len, names), default=0)
     if args.csv:
