@@ -9,7 +9,7 @@ The scope is a context variable: an asyncio task that is made inside inherits it
 starts it hands `contextvars.copy_context()` on.
 """
 
-import asyncio
+import sys
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
@@ -28,7 +28,7 @@ class _Scope:
 _scope: ContextVar[_Scope | None] = ContextVar("mempools.scope", default=None)
 
 
-class noio:  # noqa: N801  the name of the kernel's scope
+class noio:
     """A scope whose code must not cause input or output, however indirectly (memalloc_noio_save in include/linux/sched/mm.h).
 
     Inside it pools do nothing slow on the caller's behalf: no growth, reclaim, compaction or writeback. Waiting for elements
@@ -45,7 +45,7 @@ class noio:  # noqa: N801  the name of the kernel's scope
         _scope.reset(self._token)
 
 
-class callback:  # noqa: N801
+class callback:
     """Entered by a pool around each callback of a user's: a noio scope in which that pool cannot be waited for."""
 
     __slots__ = ("_pool", "_token", "_waits")
@@ -63,6 +63,13 @@ class callback:  # noqa: N801
         _scope.reset(self._token)
 
 
+def _on_event_loop() -> bool:
+    asyncio = sys.modules.get(
+        "asyncio"
+    )  # importing it takes longer than importing mempools; not loaded: there is no loop
+    return asyncio is not None and asyncio._get_running_loop() is not None
+
+
 def in_noio() -> bool:
     """Is the caller inside a `noio` scope, or a callback of a pool? Any context; thread-safe."""
     return _scope.get() is not None
@@ -76,7 +83,7 @@ def may_wait() -> bool:
         if not scope.waits:
             return False
         scope = scope.outer
-    return asyncio._get_running_loop() is None
+    return not _on_event_loop()
 
 
 def check_wait(pool: object, what: str, instead: str) -> None:
@@ -94,7 +101,7 @@ def check_wait(pool: object, what: str, instead: str) -> None:
                 "return None, the pool asks again where waiting is allowed"
             )
         scope = scope.outer
-    if asyncio._get_running_loop() is not None:
+    if _on_event_loop():
         raise WaitForbidden(
             f"{what} of {pool!r} would stop the event loop of this thread, and with it the tasks that give elements back: "
             f"{instead}"
