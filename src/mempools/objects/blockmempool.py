@@ -29,13 +29,12 @@ from cython.cimports.mempools.pools.mempool import (
     POISON_END,
     POISON_FREE,
     POISON_INUSE,
-    MempoolConfig,
-    mempool_check,
     mempool_counts,
-    mempool_make,
     mempool_poison,
     mempool_wants,
 )
+from cython.cimports.mempools.pools.mempoolmake import MempoolConfig, mempool_make
+from cython.cimports.mempools.pools.mempoolmend import mempool_check
 from cython.cimports.mempools.pools.reserve import Reserve, reserve_of
 from cython.cimports.mempools.pools.shares import share_recall
 
@@ -220,7 +219,7 @@ class BlockMempool(Mempool):
     @cython.cfunc
     @cython.exceptval(check=False)
     def is_made(self) -> cython.bint:
-        # [A:blockmempool.made] acquire; pairs with [R:mempool.made].
+        # [A:blockmempool.made] acquire; pairs with [R:mempoolmake.made].
         return load_acquire(cython.address(reserve_of(self.ref).made), b"A:blockmempool.made") != 0
 
     @cython.cfunc

@@ -26,11 +26,10 @@ from cython.cimports.mempools.objects.reserveobject import ReserveObject
 from cython.cimports.mempools.parts.status import OK
 from cython.cimports.mempools.pools.mempool import (
     TAKE_QUEUES,
-    MempoolConfig,
     mempool_counts,
-    mempool_make,
     mempool_wants,
 )
+from cython.cimports.mempools.pools.mempoolmake import MempoolConfig, mempool_make
 from cython.cimports.mempools.pools.reserve import (
     NO_TICKET,
     WAITER_ASYNC,

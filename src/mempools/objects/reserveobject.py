@@ -31,11 +31,10 @@ from cython.cimports.mempools.pools.mempool import (
     mempool_counts,
     mempool_give,
     mempool_leave,
-    mempool_outstanding,
-    mempool_room,
-    mempool_set_min,
     mempool_take,
 )
+from cython.cimports.mempools.pools.mempoolmake import mempool_room, mempool_set_min
+from cython.cimports.mempools.pools.mempoolmend import mempool_outstanding
 from cython.cimports.mempools.pools.reserve import (
     NR_BUCKETS,
     NR_WAITER_WORDS,

@@ -11,23 +11,18 @@ cdef enum:
 cdef enum TakeFlags:
     TAKE_QUEUES = 0x100        # who finds too little joins the queue; the low byte: Waiter.flags
 
-cdef struct MempoolConfig:     # how a pool is made, or what it must be
-    uint64_t nbytes            # of an element; 0: elements are numbers
-    uint64_t min_nr
-    uint64_t backend           # its place in the directory; the pool's own: its own chunks
-    uint64_t fifo
-    uint64_t poison
-
 # `backend` is NULL for a pool of numbers. Elements are addresses of blocks of the backend, of mempool_nbytes each.
-cdef int mempool_make(PoolRef *pool, PoolRef *backend, MempoolConfig *config) noexcept nogil
 cdef int mempool_take(PoolRef *pool, PoolRef *backend, uint64_t nr, uint64_t *words, uint64_t *waiter, uint64_t flags, uint64_t timeout_ns) noexcept nogil
 cdef int mempool_give(PoolRef *pool, PoolRef *backend, const uint64_t *words, uint64_t nr, uint64_t *taken, uint64_t timeout_ns) noexcept nogil
 cdef bint mempool_wants(PoolRef *pool) noexcept nogil
 cdef void mempool_poison(PoolRef *pool, PoolRef *backend, uint64_t word, int byte, int last) noexcept nogil
 cdef int mempool_keep(PoolRef *pool, PoolRef *backend, uint64_t word) noexcept nogil
 cdef int mempool_leave(PoolRef *pool, uint64_t waiter, uint64_t timeout_ns) noexcept nogil
-cdef int mempool_room(PoolRef *pool, uint64_t nr) noexcept nogil
-cdef int mempool_set_min(PoolRef *pool, PoolRef *backend, uint64_t min_nr, uint64_t *surplus, uint64_t timeout_ns) noexcept nogil
-cdef uint64_t mempool_outstanding(PoolRef *pool, PoolRef *backend, uint32_t owner) noexcept nogil
-cdef int mempool_check(PoolRef *pool, PoolRef *backend, uint64_t *named, uint64_t *wrong) noexcept nogil
 cdef SlotCounts *mempool_counts(PoolRef *pool) noexcept nogil
+
+# For the pool's other modules.
+cdef uint64_t element_nbytes(PoolRef *pool) noexcept nogil
+cdef bint is_of(PoolRef *pool, PoolRef *backend) noexcept nogil
+cdef int is_element(PoolRef *pool, PoolRef *backend, uint64_t word, uint32_t owner) noexcept nogil
+cdef int push_locked(PoolRef *pool, PoolRef *backend, uint64_t word, uint32_t owner) noexcept nogil
+cdef int pop_locked(PoolRef *pool, PoolRef *backend, uint64_t *word, uint32_t owner) noexcept nogil

@@ -70,6 +70,11 @@ cdef struct Reserve:           # a Mempool's root
 cdef struct Woken:             # who is to be woken when the lock has been given back
     uint64_t waiters[NR_WAITER_WORDS]
 
+cdef inline void nobody_woken(Woken *woken) noexcept nogil:
+    cdef int w
+    for w in range(NR_WAITER_WORDS):
+        woken.waiters[w] = 0
+
 cdef Reserve *reserve_of(PoolRef *pool) noexcept nogil
 cdef bint reserve_wants(Reserve *r) noexcept nogil
 cdef uint64_t *reserve_cell(PoolRef *pool, uint64_t index) noexcept nogil
