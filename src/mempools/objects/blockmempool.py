@@ -23,7 +23,7 @@ from cython.cimports.mempools.objects.genpoolobject import GenPool
 from cython.cimports.mempools.objects.mempoolobject import Mempool, note_private
 from cython.cimports.mempools.objects.poolobject import tracing
 from cython.cimports.mempools.objects.words import to_u64
-from cython.cimports.mempools.parts.status import EXHAUSTED, MISMATCH, OK
+from cython.cimports.mempools.parts.status import EXHAUSTED, MISMATCH, OK, TIMED_OUT
 from cython.cimports.mempools.pools.genpool import genpool_alloc, genpool_free
 from cython.cimports.mempools.pools.mempool import (
     POISON_END,
@@ -353,7 +353,7 @@ def open_mempool(
                 f"fifo={bool(fifo)}, poison={bool(poison)}, over {pool.blocks.name!r}: open it with its own configuration"
             )
         mapping.ensure_slot()
-        mapping.recover()
+        pool.mend(TIMED_OUT)
     pool.set_constants()
     if not pool.is_filled():
         # New, or its maker has been killed meanwhile.

@@ -18,6 +18,7 @@ from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.poolobject import PoolObject
 from cython.cimports.mempools.parts.lanes import popcount64
 from cython.cimports.mempools.parts.owners import OWNER_SHARED
+from cython.cimports.mempools.parts.robustlock import robust_holder
 from cython.cimports.mempools.parts.status import (
     BUSY,
     EXHAUSTED,
@@ -51,7 +52,7 @@ from cython.cimports.mempools.pools.reserve import (
     waiter_state,
 )
 
-from mempools.errors import Exhausted
+from mempools.errors import Corrupt, Exhausted
 from mempools.objects.holders import Holders
 from mempools.objects.infos import MempoolStats
 
@@ -118,6 +119,8 @@ class ReserveObject(PoolObject):
             self.mapping.ensure_slot()
         elif status == TIMED_OUT:
             self.mapping.recover()
+            if robust_holder(cython.address(reserve_of(self.ref).lock)) > NR_SLOTS:
+                raise Corrupt(f"pool {self.name!r}: nobody can have the lock of its reserve as its word says")
         return status == NOT_REGISTERED or status == TIMED_OUT or status == INTERRUPTED
 
     @cython.cfunc

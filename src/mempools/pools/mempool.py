@@ -401,7 +401,7 @@ def mempool_make(
 @cython.nogil
 @cython.exceptval(check=False)
 def mempool_room(pool: cython.pointer(PoolRef), nr: uint64_t) -> cython.int:
-    """Makes cells for nr elements: OK, EXHAUSTED, or the lock's status. Cells are never taken away."""
+    """Makes cells for nr elements: OK, EXHAUSTED, CORRUPT, or the lock's status. Cells are never taken away."""
     r: cython.pointer(Reserve) = reserve_of(pool)
     owner: uint32_t = cython.cast(uint32_t, pool.arena.slot[0])
     hint: Hint
@@ -417,6 +417,8 @@ def mempool_room(pool: cython.pointer(PoolRef), nr: uint64_t) -> cython.int:
     while nr > NR_INLINE and k <= segment_of(nr - 1):
         nbytes = cython.cast(uint64_t, NR_INLINE << 3) << k
         if read_once(cython.address(r.segments[k]), b"mempool.room"):
+            if reserve_cell(pool, ((cython.cast(uint64_t, 1) << k) - 1) * NR_INLINE) == cython.NULL:
+                return CORRUPT
             k += 1
             continue
         # Of the pool's own chunks, which it has for this, whatever its elements are.
