@@ -447,8 +447,10 @@ class Mempool(ReserveObject):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def fill_reserve(self) -> cython.int:
-        """Exhausted if the backend has not enough."""
-        while mempool_wants(self.ref):
+        """Exhausted if the backend has not enough. It ends though others take what it fills, and if the table takes nothing."""
+        tries: uint64_t = 2 * self.min_nr + 64
+        while mempool_wants(self.ref) and tries > 0:
+            tries -= 1
             element = self.from_backend(True)
             if element is None:
                 raise Exhausted(
@@ -467,8 +469,8 @@ class Mempool(ReserveObject):
         try:
             self.fill_reserve()
         except Exhausted:
-            return self.curr_nr >= max(min_nr, 1)  # somebody may have freed meanwhile
-        return True
+            pass
+        return self.curr_nr >= max(min_nr, 1)  # others may take and free meanwhile
 
     def empty(self) -> None:
         """Give the whole reserve back to the backend, as before the pool's end (mempool_exit in mm/mempool.c); elements in
