@@ -100,7 +100,7 @@ def test_threads_that_all_wait(make):
         thread.start()
     for thread in threads:
         thread.join()
-    assert 1 <= len(told)
+    assert len(told) >= 1
     assert "ann" in told[0]
     assert "bob" in told[0]
     assert whole(pool)

@@ -59,7 +59,9 @@ def test_poison_that_nobody_touched(arena, nbytes):
 def test_a_write_to_a_free_element_is_shown(arena):
     pool = poisoned(arena)
     spoil(arena, pool)
-    with pytest.warns(PoisonWarning, match=r"byte 5 of 64 is 0x01 instead of 0x6b; bytes 0 to 13: 6b 6b 6b 6b 6b 01 6b"):
+    with pytest.warns(
+        PoisonWarning, match=r"byte 5 of 64 is 0x01 instead of 0x6b; bytes 0 to 13: 6b 6b 6b 6b 6b 01 6b"
+    ):
         element = pool.alloc()
     assert element is not None
     spoil(arena, pool, 63)

@@ -14,9 +14,7 @@ if not cython.compiled:
         "mempools.objects.mempoolobject is compiled code: run `make build` in a checkout, or install the wheel"
     )
 
-import os
 import time
-import weakref
 
 from cython.cimports.cpython.exc import PyErr_CheckSignals
 from cython.cimports.libc.errno import EINTR
@@ -24,7 +22,7 @@ from cython.cimports.libc.stdint import int64_t, uint64_t
 from cython.cimports.mempools.layout.structs import KIND_MEMPOOL
 from cython.cimports.mempools.machine.atomics import this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
-from cython.cimports.mempools.objects.reserveobject import ReserveObject
+from cython.cimports.mempools.objects.reserveobject import ReserveObject, note_private
 from cython.cimports.mempools.objects.words import to_u64
 from cython.cimports.mempools.parts.status import OK
 from cython.cimports.mempools.pools.mempool import (
@@ -481,25 +479,6 @@ class Mempool(ReserveObject):
         while self.take(1, cython.address(word), cython.address(waiter), 0) == OK:
             self.count(cython.address(mempool_counts(self.ref).frees), 1)
             self.to_backend(self.of_word(word))
-
-
-_private = weakref.WeakSet()  # the pools that a forked child has a copy of
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def note_private(pool: Mempool) -> cython.int:
-    _private.add(pool)
-    return 0
-
-
-def _after_fork_in_child():
-    pool: Mempool
-    for pool in list(_private):
-        pool.forked()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 @cython.cfunc

@@ -604,10 +604,7 @@ def mend_moving(pool: cython.pointer(PoolRef), backend: cython.pointer(PoolRef),
     moving: uint64_t = read_once(cython.address(r.moving), b"mempool.mend")
     cell: cython.pointer(uint64_t) = cython.NULL if moving == 0 else reserve_cell(pool, moving - 1)
     if backend != cython.NULL and cell != cython.NULL:
-        if (
-            genpool_transfer(backend, read_once(cell, b"mempool.mend"), element_nbytes(pool), slot, OWNER_RESERVE)
-            == OK
-        ):
+        if genpool_transfer(backend, read_once(cell, b"mempool.mend"), element_nbytes(pool), slot, OWNER_RESERVE) == OK:
             write_once(cython.address(r.curr_nr), moving, b"mempool.mend")
     write_once(cython.address(r.moving), 0, b"mempool.mend")
 
