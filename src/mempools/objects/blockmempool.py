@@ -275,7 +275,8 @@ class BlockMempool(Mempool):
 
     def destroy(self, force: cython.bint = False) -> None:
         """Gives the reserve back and destroys the pool (mempool_destroy in mm/mempool.c). Busy while another process has it open,
-        while somebody waits for elements or, unless `force`, while elements are in somebody's hands. Not for signal handlers. Thread-safe, process-safe."""
+        while somebody waits for elements or, unless `force`, while elements are in somebody's hands. Not for
+        signal handlers. Thread-safe, process-safe."""
         status: cython.int
         self.check_open()
         outstanding = self.outstanding if self.backend == self.ref else 0
