@@ -59,7 +59,8 @@ class Mempool(ReserveObject):
     """A guaranteed reserve of `min_nr` elements over a backend (the kernel's mempool, mm/mempool.c).
 
     `Mempool(min_nr, alloc, free)`: elements are whatever `alloc()` returns, each an object of its own; None or
-    MemoryError say that there is none now, and `free(element)` disposes of one. `reset(element)` makes one that comes back as good as new. As long as `alloc` succeeds
+    MemoryError say that there is none now, and `free(element)` disposes of one.
+    `reset(element)` makes one that comes back as good as new. As long as `alloc` succeeds
     the reserve is left alone; when it fails an element comes from there, and when that is empty the caller waits for one that
     is given back. So an allocation that may wait does not fail, if elements come back. `fifo`: who waits longest is served
     first, and nobody overtakes; without it a newcomer may take an element that has just come back. `repoll`: seconds after
