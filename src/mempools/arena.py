@@ -17,7 +17,7 @@ from mempools.machine.memory import Progress
 from mempools.objects.algorithms import granule_shift
 from mempools.objects.arenacheck import pools_of, problems_of
 from mempools.objects.block import find_arenas_with
-from mempools.objects.blockmempool import BlockMempool, known_mempool, open_mempool
+from mempools.objects.blockmempool import BlockMempool, element_footprint, known_mempool, open_mempool
 from mempools.objects.genpoolobject import GenPool, open_genpool
 from mempools.objects.infos import ArenaStats, PoolInfo
 
@@ -285,12 +285,12 @@ class Arena:
     ) -> BlockMempool:
         """The Mempool `name` of elements of `nbytes` bytes, made if absent, with `min_nr` of them in reserve.
 
-        Elements are blocks of the pool's own memory, which grows on demand up to `size` bytes, if that is given; or of the
-        GenPool `backend`, an object or a name. `shares`: how many of them may be pickled at a time. `fifo`: who waits longest
-        is served first, and nobody overtakes. `poison`: elements in the reserve are filled with a pattern that is looked at
-        when they are taken; None: if the environment's MEMPOOLS_DEBUG names "poison". `repoll`: seconds after which a waiter
-        asks the backend again. LayoutMismatch if there is one of another configuration; a reserve that was resized since stays
-        as it is. Exhausted if there is no room for the reserve. Thread-safe, process-safe, not lock-free."""
+        Elements are blocks of the pool's own memory, which grows on demand up to as many as `size` bytes hold, if that is
+        given; or of the GenPool `backend`, an object or a name. `shares`: how many of them may be pickled at a time. `fifo`: who
+        waits longest is served first, and nobody overtakes. `poison`: elements in the reserve are filled with a pattern that is
+        looked at when they are taken; None: if the environment's MEMPOOLS_DEBUG names "poison". `repoll`: seconds after which a
+        waiter asks the backend again. LayoutMismatch if there is one of another configuration; a reserve that was resized since
+        stays as it is. Exhausted if there is no room for the reserve. Thread-safe, process-safe, not lock-free."""
         element = sizes.parse(nbytes)
         if not 1 <= element <= 1 << 40:
             raise ValueError(f"nbytes {nbytes!r}: an element has 1 to 2**40 bytes")
@@ -303,6 +303,7 @@ class Arena:
             raise ValueError(
                 f"size {size!r}: at least the reserve ({element * max(min_nr, 1)} bytes), and not with a backend"
             )
+        limit = limit // element * element_footprint(element)
         if isinstance(backend, str):
             backend = open_genpool(self, self._mapping, backend, 0, 0, 0, None)
         elif backend is not None and backend.mapping is not self._mapping:

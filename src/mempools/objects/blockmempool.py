@@ -296,6 +296,12 @@ def element_shift(nbytes: uint64_t) -> int:
     return shift
 
 
+def element_footprint(nbytes: uint64_t) -> int:
+    """Bytes that an element of `nbytes` bytes takes: whole granules."""
+    granule: int = 1 << element_shift(nbytes)
+    return (nbytes + granule - 1) // granule * granule
+
+
 def open_mempool(
     arena: object,
     mapping: Mapping,
