@@ -91,11 +91,10 @@ class BlockMempool(Mempool):
             status = genpool_alloc(self.backend, cython.address(self.blocks.hint), self.nbytes, cython.address(address))
             if status == OK:
                 break
-            # What the dead held is the reserve's, or free: worth a look before anybody waits.
-            if not self.blocks.may_retry(status):
-                if status != EXHAUSTED:
-                    self.blocks.fail(status, 0, self.nbytes)
+            if status == EXHAUSTED:
                 return None
+            if not self.blocks.may_retry(status):
+                self.blocks.fail(status, 0, self.nbytes)
         block.keeper = self
         fill_block(block, address)
         if tracing:

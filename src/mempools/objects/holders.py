@@ -59,7 +59,7 @@ class Holders:
         key, name = _current()
         self._waiting[key] = name
         alone = threading.active_count() == 1 and not name.startswith("task")
-        if alone:
+        if alone and pool._own_elements():
             gc.collect()  # an element in a dead cycle would come back
         nr = pool._own_elements() if alone else sum(self._held.get(key, 0) for key in list(self._waiting))
         pool._publish_stuck(nr)

@@ -20,6 +20,7 @@ cdef class Mempool(ReserveObject):
     cdef bint attempt(self, uint64_t nr, list got, bint waits, uint64_t *waiter, uint64_t flags) except -1
     cdef bint attempt_many(self, uint64_t missing, list got, uint64_t *waiter, uint64_t flags) except -1
     cdef list wait_for(self, uint64_t nr, list got, bint waits, object timeout)
+    cdef bint swept(self, bint waits) except -1
     cdef object sleep(self, uint64_t waiter, object remaining)
     cdef object asleep(self)
     cdef int check_stuck(self) except -1

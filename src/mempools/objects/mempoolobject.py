@@ -49,6 +49,7 @@ register_module(cython.address(this_module_step))
 
 _MAX_BULK = cython.declare(uint64_t, 1 << 20)
 _REPOLL = 0.5
+_LOOK = cython.declare(cython.double, 0.02)  # seconds between a waiter's looks for dead processes
 
 
 @cython.no_gc_clear
@@ -228,6 +229,8 @@ class Mempool(ReserveObject):
         none. Thread-safe."""
         self.check_open()
         element = self.from_backend(wait)
+        if element is None and self.swept(False):
+            element = self.from_backend(wait)
         if element is None:
             raise Exhausted(f"{self!r}: the backend has no element now, and the reserve was not to be used")
         return element
@@ -312,6 +315,8 @@ class Mempool(ReserveObject):
         try:
             if self.attempt(nr, got, False, cython.address(waiter), 0):
                 return got
+            if self.swept(waits) and self.attempt(nr, got, False, cython.address(waiter), 0):
+                return got
             if not waits:
                 raise WouldBlock(f"{self!r}: no element now, and waiting was not allowed")
             begun = time.monotonic()
@@ -331,6 +336,17 @@ class Mempool(ReserveObject):
         except BaseException:
             self.give_up(waiter, got)
             raise
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def swept(self, waits: cython.bint) -> cython.bint:
+        """Has anything of the dead come back? Worth a look when backend and reserve have nothing, before anybody is refused.
+        Looking at every process costs more than a hand-over, so those who wait look now and then; sleep() looks too."""
+        now: cython.double = time.monotonic()
+        if waits and now < self.next_look:
+            return False
+        self.next_look = now + _LOOK
+        return self.mapping.recover() > 0
 
     @cython.cfunc
     def sleep(self, waiter: uint64_t, remaining: object) -> object:
@@ -378,7 +394,10 @@ class Mempool(ReserveObject):
     def _attempt(self, nr: int, got: list, waiter: int, queue: bool) -> tuple:
         self.check_open()
         ticket: uint64_t = NO_TICKET if waiter < 0 else waiter
-        done: bool = self.attempt(nr, got, False, cython.address(ticket), TAKE_QUEUES | WAITER_ASYNC if queue else 0)
+        flags: uint64_t = TAKE_QUEUES | WAITER_ASYNC if queue else 0
+        done: bool = self.attempt(nr, got, False, cython.address(ticket), flags)
+        if not done and not queue and self.swept(True):
+            done = self.attempt(nr, got, False, cython.address(ticket), flags)
         return done, -1 if ticket == NO_TICKET else ticket
 
     def _give_up(self, waiter: int, got: list) -> None:
@@ -410,6 +429,8 @@ class Mempool(ReserveObject):
         while mempool_wants(self.ref):
             element = self.from_backend(True)
             if element is None:
+                if self.swept(False):
+                    continue
                 raise Exhausted(
                     f"{self!r}: the backend has only {self.curr_nr} of the {max(min_nr, 1)} elements of the reserve"
                 )

@@ -9,6 +9,7 @@ cdef class ReserveObject(PoolObject):
     cdef PoolRef *backend          # the pool of the elements; NULL: they are Python's objects
     cdef readonly uint64_t nbytes  # of an element; 0 likewise
     cdef uint64_t slice_ns         # the longest sleep before a waiter looks again
+    cdef double next_look          # time.monotonic() at which a waiter looks for dead processes again
     # tasks of event loops that wait, and who holds what: plain Python
     cdef readonly object sleepers
     cdef readonly object holders
