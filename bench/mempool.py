@@ -3,14 +3,14 @@ queues and semaphores by which programs bound their memory otherwise."""
 
 import argparse
 import asyncio
-import contextlib
 import multiprocessing
 import os
 import queue
+import statistics
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import mempools
@@ -20,7 +20,7 @@ from bench.harness import Case, Target, arguments, measure, report, timed
 PAIRS = 100_000
 NBYTES = 256
 PAGE = 4096
-HANDOVERS = 4_000
+HANDOVERS = 500
 fork = multiprocessing.get_context("fork")
 ours = mempools.Arena.anonymous("64M")
 
@@ -110,87 +110,168 @@ BACKEND = "the backend alone: a Block of 256 bytes"
 BLOCK = "a Block of 256 bytes"
 
 
-# ---- hand-overs: two who have one thing between them, by turns
+# ---- hand-overs: from giving back the one thing that there is, to the moment at which who waits for it has it
+
+Take, Give = Callable[[], Any], Callable[[Any], object]
 
 
-def turns_of(pool: Any) -> Callable[[int], None]:
-    def work(number: int) -> None:
+def handover(take: Take, give: Give, number: int, start: Callable[[Callable[[], None]], Any]) -> float:
+    """Microseconds, median of `number`. `start` runs the waiter elsewhere, and gives what can be joined."""
+    told, tell = os.pipe()
+    said, say = os.pipe()
+
+    def waiter() -> None:
         for _ in range(number):
-            pool.free_offset(pool.alloc_offset())
+            os.read(told, 1)
+            taken = take()
+            now = time.monotonic_ns()
+            give(taken)
+            os.write(say, now.to_bytes(8, "little"))
+
+    other = start(waiter)
+    samples = []
+    for _ in range(number):
+        taken = take()
+        os.write(tell, b"1")
+        time.sleep(0.0003)  # it waits by now; if not, its sample is a long one, and the median does not care
+        before = time.monotonic_ns()
+        give(taken)
+        samples.append(int.from_bytes(os.read(said, 8), "little") - before)
+    other.join()
+    for fd in (told, tell, said, say):
+        os.close(fd)
+    return statistics.median(samples) / 1000
+
+
+def in_thread(waiter: Callable[[], None]) -> Any:
+    thread = threading.Thread(target=waiter)
+    thread.start()
+    return thread
+
+
+def in_process(cpu: int) -> Callable[[Callable[[], None]], Any]:
+    """Starts the waiter on that CPU; this process is on the first one."""
+
+    def run(waiter: Callable[[], None]) -> None:
+        os.sched_setaffinity(0, {cpu})
+        waiter()
+
+    def start(waiter: Callable[[], None]) -> Any:
+        process = fork.Process(target=run, args=(waiter,))
+        process.start()
+        return process
+
+    return start
+
+
+async def by_tasks(take: Callable[[], Any], give: Give, number: int) -> float:
+    """The same between two tasks of one loop."""
+    samples = []
+    for _ in range(number):
+        taken = await take()
+
+        async def waiter() -> int:
+            other = await take()
+            now = time.monotonic_ns()
+            give(other)
+            return now
+
+        task = asyncio.create_task(waiter())
+        await asyncio.sleep(0)
+        before = time.monotonic_ns()
+        give(taken)
+        samples.append(await task - before)
+    return statistics.median(samples) / 1000
+
+
+async def queue_of_tasks(number: int) -> float:
+    items: asyncio.Queue[None] = asyncio.Queue()
+    items.put_nowait(None)
+    return await by_tasks(items.get, items.put_nowait, number)
+
+
+async def semaphore_of_tasks(number: int) -> float:
+    semaphore = asyncio.Semaphore(1)
+    return await by_tasks(semaphore.acquire, lambda _: semaphore.release(), number)
+
+
+PROCESSES_ONE = "Mempool, processes on one CPU"
+
+
+def handovers(options: argparse.Namespace, cpus: list[int]) -> None:
+    nr = HANDOVERS // options.scale
+    pool, simple, waiting, pipe = few("one", 1), queue.SimpleQueue[None](), queue.Queue[None](), fork.SimpleQueue()
+    for items in (simple, waiting, pipe):
+        items.put(None)
+    here, there = threading.Semaphore(1), fork.Semaphore(1)
+    ways: dict[str, tuple[Take, Give]] = {
+        "Mempool": (pool.alloc_offset, pool.free_offset),
+        "multiprocessing.Semaphore": (there.acquire, lambda _: there.release()),
+        "multiprocessing.SimpleQueue": (pipe.get, pipe.put),
+        "threading.Semaphore": (here.acquire, lambda _: here.release()),
+        "queue.Queue": (waiting.get, waiting.put),
+        "queue.SimpleQueue": (simple.get, simple.put),
+    }
+
+    def case(way: str, start: Callable[[Callable[[], None]], Any]) -> Case:
+        return lambda: handover(*ways[way], nr, start)
+
+    cases = {
+        f"{way}, processes on {name}": case(way, in_process(cpu))
+        for name, cpu in (("one CPU", cpus[0]), ("two CPUs", cpus[-1]))
+        for way in list(ways)[:3]
+    }
+    cases |= {f"{way}, threads": case(way, in_thread) for way in ways if not way.startswith("multiprocessing")}
+    cases["Mempool, tasks"] = lambda: asyncio.run(by_tasks(pool.alloc_async, lambda block: block.free(), nr))
+    cases["asyncio.Semaphore, tasks"] = lambda: asyncio.run(semaphore_of_tasks(nr))
+    cases["asyncio.Queue, tasks"] = lambda: asyncio.run(queue_of_tasks(nr))
+    affinity = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus[:1])
+    samples = measure(cases, options.rounds)
+    os.sched_setaffinity(0, affinity)
+    report("A hand-over to one who waits", samples, options, [Target(PROCESSES_ONE, 2.5)], unit="us")
+
+
+# ---- more who want than there is
+
+# What one party does: it prepares, calls the second argument, and then works as often as the first one says.
+Work = Callable[[int, Callable[[], object]], None]
+
+
+def pairs(take: Callable[[], Any], give: Callable[[Any], object]) -> Work:
+    def work(number: int, begin: Callable[[], object]) -> None:
+        begin()
+        for _ in range(number):
+            give(take())
 
     return work
 
 
-@contextlib.contextmanager
-def all_waiting(pool: Any, nr: int) -> Iterator[None]:
-    """Starts those who want the pool's one element within the block when all of them wait. From there on, with fifo, they
-    take turns: who gives it back goes behind who waits."""
-    held = None if pool is None else pool.alloc_offset()
-    yield
-    if pool is not None:
-        while pool.stats().waiters < nr:
-            time.sleep(0)
-        pool.free_offset(held)
-
-
-def semaphores(first: Any, second: Any) -> tuple[Callable[[int], None], Callable[[int], None]]:
-    def one(number: int) -> None:
-        for _ in range(number):
-            first.release()
-            second.acquire()
-
-    def other(number: int) -> None:
-        for _ in range(number):
-            first.acquire()
-            second.release()
-
-    return one, other
-
-
-def queues(first: Any, second: Any) -> tuple[Callable[[int], None], Callable[[int], None]]:
-    def one(number: int) -> None:
-        for _ in range(number):
-            first.put(None)
-            second.get()
-
-    def other(number: int) -> None:
-        for _ in range(number):
-            first.get()
-            second.put(None)
-
-    return one, other
-
-
-def by_threads(works: tuple[Callable[[int], None], ...], number: int, pool: Any = None) -> float:
-    """Wall time of both, each `number` times: microseconds for each of the 2 * number. With a pool: begun when all wait."""
+def by_threads(works: tuple[Work, ...], number: int) -> float:
+    """Wall time of both, each `number` times: microseconds for each of the 2 * number."""
     start = threading.Barrier(len(works) + 1)
-
-    def run(work: Callable[[int], None]) -> None:
-        start.wait()
-        work(number)
-
-    threads = [threading.Thread(target=run, args=(work,)) for work in works]
+    threads = [threading.Thread(target=work, args=(number, start.wait)) for work in works]
     for thread in threads:
         thread.start()
-    with all_waiting(pool, len(works)):
-        start.wait()
+    start.wait()
     before = time.monotonic_ns()
     for thread in threads:
         thread.join()
     return (time.monotonic_ns() - before) / len(works) / number / 1000
 
 
-def by_processes(works: tuple[Callable[[int], None], ...], number: int, cpus: list[int], pool: Any = None) -> float:
+def by_processes(works: tuple[Work, ...], number: int, cpus: list[int]) -> float:
     """The same in processes, the n-th on the n-th CPU."""
     said, say = os.pipe()  # a byte at a time: what several processes read must not come in pieces
     told, tell = os.pipe()
 
-    def run(work: Callable[[int], None], cpu: int) -> None:
-        os.sched_setaffinity(0, {cpu})
-        work(2)  # to warm up, and so that all are there
+    def begin() -> None:
         os.write(say, b"1")
         os.read(told, 1)
-        work(number)
+
+    def run(work: Work, cpu: int) -> None:
+        os.sched_setaffinity(0, {cpu})
+        work(number, begin)
         os.write(say, b"1")
 
     children = [fork.Process(target=run, args=(work, cpus[i % len(cpus)])) for i, work in enumerate(works)]
@@ -198,11 +279,8 @@ def by_processes(works: tuple[Callable[[int], None], ...], number: int, cpus: li
         child.start()
     for _ in children:
         os.read(said, 1)
-    with all_waiting(pool, len(works)):
-        before = time.monotonic_ns()
-        os.write(tell, b"1" * len(works))
-    if pool is not None:
-        before = time.monotonic_ns()
+    before = time.monotonic_ns()
+    os.write(tell, b"1" * len(works))
     for _ in children:
         os.read(said, 1)
     spent = time.monotonic_ns() - before
@@ -213,108 +291,24 @@ def by_processes(works: tuple[Callable[[int], None], ...], number: int, cpus: li
     return spent / len(works) / number / 1000
 
 
-async def task_turns(pool: Any, number: int) -> None:
-    async def task() -> None:
-        for _ in range(number):
-            (await pool.alloc_async()).free()
-
-    held = pool.alloc(wait=False)
-    tasks = [asyncio.create_task(task()), asyncio.create_task(task())]
-    while pool.stats().waiters < 2:
-        await asyncio.sleep(0)
-    held.free()
-    await asyncio.gather(*tasks)
-
-
-async def task_queues(number: int) -> None:
-    first: asyncio.Queue[None] = asyncio.Queue()
-    second: asyncio.Queue[None] = asyncio.Queue()
-
-    async def one() -> None:
-        for _ in range(number):
-            first.put_nowait(None)
-            await second.get()
-
-    async def other() -> None:
-        for _ in range(number):
-            await first.get()
-            second.put_nowait(None)
-
-    await asyncio.gather(one(), other())
-
-
-def wall(work: Callable[[], Any], number: int) -> Case:
-    def case() -> float:
-        before = time.monotonic_ns()
-        asyncio.run(work())
-        return (time.monotonic_ns() - before) / 2 / number / 1000
-
-    return case
-
-
-PROCESSES_ONE = "Mempool, processes on one CPU"
-
-
-def handovers(options: argparse.Namespace, cpus: list[int]) -> None:
-    nr = HANDOVERS // options.scale
-    pool = few("turns", 1, fifo=True)
-
-    turns = turns_of(pool), turns_of(pool)
-    here = semaphores(threading.Semaphore(0), threading.Semaphore(0))
-    there = semaphores(fork.Semaphore(0), fork.Semaphore(0))
-    simple = queues(queue.SimpleQueue(), queue.SimpleQueue())
-    waiting = queues(queue.Queue(), queue.Queue())
-    pipes = queues(fork.SimpleQueue(), fork.SimpleQueue())
-    cases: dict[str, Case] = {
-        PROCESSES_ONE: lambda: by_processes(turns, nr, cpus[:1], pool),
-        "multiprocessing.Semaphore, processes on one CPU": lambda: by_processes(there, nr, cpus[:1]),
-        "multiprocessing.SimpleQueue, processes on one CPU": lambda: by_processes(pipes, nr, cpus[:1]),
-        "Mempool, processes on two CPUs": lambda: by_processes(turns, nr, cpus, pool),
-        "multiprocessing.Semaphore, processes on two CPUs": lambda: by_processes(there, nr, cpus),
-        "Mempool, threads": lambda: by_threads(turns, nr, pool),
-        "threading.Semaphore, threads": lambda: by_threads(here, nr),
-        "queue.Queue, threads": lambda: by_threads(waiting, nr),
-        "queue.SimpleQueue, threads": lambda: by_threads(simple, nr),
-        "Mempool, tasks": wall(lambda: task_turns(pool, nr), nr),
-        "asyncio.Queue, tasks": wall(lambda: task_queues(nr), nr),
-    }
-    targets = [Target(PROCESSES_ONE, 2.5)]
-    report("A hand-over (wall time)", measure(cases, options.rounds), options, targets, unit="us")
-
-
-# ---- more who want than there is
-
-
 def saturated(options: argparse.Namespace, cpus: list[int]) -> None:
     """Two who take and give back as fast as they can, one element between them, no turns kept."""
-    nr = 10 * HANDOVERS // options.scale
+    nr = PAIRS // 5 // options.scale
     pool = few("saturated", 1)
+    items: queue.Queue[None] = queue.Queue()
+    items.put(None)
 
-    pairs = turns_of(pool)
+    def of_semaphore(semaphore: Any) -> Work:
+        return pairs(semaphore.acquire, lambda _: semaphore.release())
 
-    def semaphore(semaphore: Any) -> Callable[[int], None]:
-        def work(number: int) -> None:
-            for _ in range(number):
-                semaphore.acquire()
-                semaphore.release()
-
-        return work
-
-    def waiting(items: Any) -> Callable[[int], None]:
-        def work(number: int) -> None:
-            for _ in range(number):
-                items.put(items.get())
-
-        items.put(None)
-        return work
-
-    here, there, items = semaphore(threading.Semaphore(1)), semaphore(fork.Semaphore(1)), waiting(queue.Queue())
+    of_pool, of_queue = pairs(pool.alloc_offset, pool.free_offset), pairs(items.get, items.put)
+    here, there = of_semaphore(threading.Semaphore(1)), of_semaphore(fork.Semaphore(1))
     cases: dict[str, Case] = {
-        "Mempool, 2 processes": lambda: by_processes((pairs, pairs), nr, cpus),
+        "Mempool, 2 processes": lambda: by_processes((of_pool, of_pool), nr, cpus),
         "multiprocessing.Semaphore, 2 processes": lambda: by_processes((there, there), nr, cpus),
-        "Mempool, 2 threads": lambda: by_threads((pairs, pairs), nr),
+        "Mempool, 2 threads": lambda: by_threads((of_pool, of_pool), nr),
         "threading.Semaphore, 2 threads": lambda: by_threads((here, here), nr),
-        "queue.Queue, 2 threads": lambda: by_threads((items, items), nr),
+        "queue.Queue, 2 threads": lambda: by_threads((of_queue, of_queue), nr),
     }
     report("One element for two: a pair (wall time)", measure(cases, options.rounds), options, unit="us")
 
