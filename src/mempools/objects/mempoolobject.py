@@ -14,8 +14,10 @@ if not cython.compiled:
         "mempools.objects.mempoolobject is compiled code: run `make build` in a checkout, or install the wheel"
     )
 
+import sys
 import time
 
+from cython.cimports.cpython.contextvars import get_value
 from cython.cimports.cpython.exc import PyErr_CheckSignals
 from cython.cimports.libc.errno import EINTR
 from cython.cimports.libc.stdint import int64_t, uint64_t
@@ -43,13 +45,24 @@ from cython.cimports.mempools.pools.reserve import (
 from mempools.errors import Corrupt, Exhausted, NotOwned, WaitForbidden, WouldBlock
 from mempools.layout.mapping import create_private
 from mempools.objects.acquiring import Acquired
-from mempools.objects.contexts import callback, check_wait
+from mempools.objects.contexts import callback, check_wait, scope_var
 
 register_module(cython.address(this_module_step))
 
 _MAX_BULK = cython.declare(uint64_t, 1 << 20)
 _REPOLL = 0.5
 _LOOK = cython.declare(cython.double, 0.02)  # seconds between a waiter's looks for dead processes
+_running_loop = cython.declare(object, None)  # asyncio's function, once asyncio is there
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def is_restricted() -> cython.bint:
+    """Has check_wait anything to look at? It takes longer than an allocation."""
+    global _running_loop
+    if _running_loop is None:
+        _running_loop = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
+    return get_value(scope_var, None) is not None or (_running_loop is not None and _running_loop() is not None)
 
 
 @cython.no_gc_clear
@@ -186,7 +199,7 @@ class Mempool(ReserveObject):
         all elements are certainly held by those who wait for more (`with` blocks of waiting threads and tasks, or all that
         single-threaded processes have). Waiting lets other threads run; signal handlers run, KeyboardInterrupt loses nothing.
         Thread-safe; with wait=False legal in destructors, signal handlers and on event loops."""
-        if wait:
+        if wait and is_restricted():
             check_wait(self, "a wait for an element", "use `await pool.alloc_async()`, or `pool.alloc(wait=False)`")
         self.check_open()
         element = self.from_backend(False)
@@ -198,7 +211,7 @@ class Mempool(ReserveObject):
         """`nr` elements, all or none: what the backend does not give comes from the reserve in one piece, so that two callers
         cannot starve each other (mempool_alloc_bulk in mm/mempool.c). ValueError for more than the reserve has place for, for
         that might never come. The rest as for `alloc`. Thread-safe."""
-        if wait:
+        if wait and is_restricted():
             check_wait(self, "a wait for elements", "use `await pool.alloc_bulk_async()`, or wait=False")
         self.check_bulk(nr)
         return self.wait_for(nr, [], wait, timeout)
