@@ -44,14 +44,16 @@ from cython.cimports.mempools.pools.reserve import (
 
 from mempools.errors import Corrupt, Exhausted, NotOwned, WaitForbidden, WouldBlock
 from mempools.layout.mapping import create_private
+from mempools.objects import contexts
 from mempools.objects.acquiring import Acquired
-from mempools.objects.contexts import callback, check_wait, scope_var
+from mempools.objects.contexts import callback, check_wait
 
 register_module(cython.address(this_module_step))
 
 _MAX_BULK = cython.declare(uint64_t, 1 << 20)
 _REPOLL = 0.5
 _LOOK = cython.declare(cython.double, 0.02)  # seconds between a waiter's looks for dead processes
+_scope_var = cython.declare(object, contexts.scope_var)
 _running_loop = cython.declare(object, None)  # asyncio's function, once asyncio is there
 
 
@@ -62,7 +64,7 @@ def is_restricted() -> cython.bint:
     global _running_loop
     if _running_loop is None:
         _running_loop = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
-    return get_value(scope_var, None) is not None or (_running_loop is not None and _running_loop() is not None)
+    return get_value(_scope_var, None) is not None or (_running_loop is not None and _running_loop() is not None)
 
 
 @cython.no_gc_clear
