@@ -23,7 +23,9 @@ def grow(stats):
     stats.alloc(4096)
 
 
-@pytest.mark.parametrize("operation", [alloc_without_waiting, alloc_and_free, pytest.param(grow, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "operation", [alloc_without_waiting, alloc_and_free, pytest.param(grow, marks=pytest.mark.slow)]
+)
 def test_a_kill_at_any_step_loses_nothing(operation):
     for n in itertools.count(1):
         with Arena.anonymous("256K") as arena:

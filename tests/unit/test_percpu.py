@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from mempools import Arena, Area, Busy, LayoutMismatch, NotOwned, PerCpu, PerCpuCounter, PerCpuWord, WouldBlock
+from mempools import Area, Arena, Busy, LayoutMismatch, NotOwned, PerCpu, PerCpuCounter, PerCpuWord, WouldBlock
 
 
 @pytest.fixture
@@ -101,9 +101,13 @@ def test_a_request_that_may_not_wait_adds_no_chunk(stats):
     assert stats.size == 2 * 4096
 
 
-@pytest.mark.parametrize(("form", "bits"), [("b", 8), ("B", 8), ("h", 16), ("H", 16), ("i", 32), ("I", 32), ("q", 64), ("Q", 64)])
+@pytest.mark.parametrize(
+    ("form", "bits"), [("b", 8), ("B", 8), ("h", 16), ("H", 16), ("i", 32), ("I", 32), ("q", 64), ("Q", 64)]
+)
 def test_operations_wrap_as_the_kernels_vectors_do(arena, form, bits):
-    stats = arena.percpu("words", units="process", unit_nbytes=4096)  # one unit is this process's: values can be foretold
+    stats = arena.percpu(
+        "words", units="process", unit_nbytes=4096
+    )  # one unit is this process's: values can be foretold
     area = stats.alloc(16)
     size = bits // 8
     word, low, high = area.word(size, form), area.word(0, form), area.word(2 * size if size < 8 else 0, form)

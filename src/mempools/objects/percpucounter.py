@@ -62,9 +62,7 @@ class PerCpuCounter:
         if self.units.pool.gone:
             self.area.pool.check_open()
         fetch_add_relaxed(
-            cython.cast(
-                cython.pointer(uint64_t), self.first + percpu_this_unit(self.units) * self.units.unit_nbytes
-            ),
+            cython.cast(cython.pointer(uint64_t), self.first + percpu_this_unit(self.units) * self.units.unit_nbytes),
             amount,
             b"percpucounter.add",
         )

@@ -60,9 +60,9 @@ def shift_of(where: cython.p_char, nbytes: uint64_t) -> uint64_t:
 def any_read(where: cython.p_char, nbytes: uint64_t) -> uint64_t:
     if nbytes == 8:
         return read_once(cython.cast(cython.pointer(uint64_t), where), b"anyword.read")
-    return (
-        cython.cast(uint64_t, read_once32(around(where), b"anyword.read")) >> shift_of(where, nbytes)
-    ) & any_mask(nbytes)
+    return (cython.cast(uint64_t, read_once32(around(where), b"anyword.read")) >> shift_of(where, nbytes)) & any_mask(
+        nbytes
+    )
 
 
 @cython.cfunc

@@ -295,7 +295,11 @@ def add_chunk(units: cython.pointer(Units)) -> cython.int:
 @cython.nogil
 @cython.exceptval(check=False)
 def percpu_alloc(
-    units: cython.pointer(Units), nbytes: uint64_t, align: uint64_t, wait: cython.bint, address: cython.pointer(uint64_t)
+    units: cython.pointer(Units),
+    nbytes: uint64_t,
+    align: uint64_t,
+    wait: cython.bint,
+    address: cython.pointer(uint64_t),
 ) -> cython.int:
     """One zeroed area of this process: OK, EXHAUSTED, INVALID, NOT_REGISTERED; TIMED_OUT and INTERRUPTED from the locks."""
     slot: uint32_t = cython.cast(uint32_t, units.pool.arena.slot[0])
@@ -382,9 +386,7 @@ def percpu_free(units: cython.pointer(Units), address: uint64_t) -> cython.int:
     chunk = cython.address(units.pool.chunks[i])
     at = (address - chunk.base) >> PERCPU_SHIFT
     nr = block_length(chunk.map, chunk.nr, at)
-    status = release(
-        chunk.map, chunk.summary, chunk.nr_words, at, nr, cython.cast(uint32_t, units.pool.arena.slot[0])
-    )
+    status = release(chunk.map, chunk.summary, chunk.nr_words, at, nr, cython.cast(uint32_t, units.pool.arena.slot[0]))
     if status == OK:
         window(b"D:percpu.released")
         mark_stale(units, i, at, nr)
@@ -397,9 +399,7 @@ def percpu_free(units: cython.pointer(Units), address: uint64_t) -> cython.int:
 def percpu_freed(units: cython.pointer(Units), address: uint64_t, nbytes: uint64_t) -> cython.void:
     i: uint64_t = chunk_number(units, address)
     if i < pool_known(units.pool) and nbytes:
-        mark_stale(
-            units, i, (address - units.pool.chunks[i].base) >> PERCPU_SHIFT, ((nbytes - 1) >> PERCPU_SHIFT) + 1
-        )
+        mark_stale(units, i, (address - units.pool.chunks[i].base) >> PERCPU_SHIFT, ((nbytes - 1) >> PERCPU_SHIFT) + 1)
 
 
 # ---- recovery

@@ -23,7 +23,9 @@ and recovery marks every block stale before it gives the lock back (pools/percpu
 import cython
 
 if not cython.compiled:
-    raise ImportError("mempools.pools.percpuindex is compiled code: run `make build` in a checkout, or install the wheel")
+    raise ImportError(
+        "mempools.pools.percpuindex is compiled code: run `make build` in a checkout, or install the wheel"
+    )
 
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.layout.chunks import pool_known
@@ -115,9 +117,7 @@ def index_of(units: cython.pointer(Units), i: uint64_t) -> cython.pointer(ChunkI
         or units.nr_units * units.unit_nbytes > nbytes - chunk.base
     ):
         return cython.NULL
-    return cython.cast(
-        cython.pointer(ChunkIndex), units.pool.arena.base + chunk.base - cython.sizeof(ChunkIndex)
-    )
+    return cython.cast(cython.pointer(ChunkIndex), units.pool.arena.base + chunk.base - cython.sizeof(ChunkIndex))
 
 
 @cython.cfunc
@@ -185,9 +185,7 @@ def summarise(units: cython.pointer(Units), index: cython.pointer(ChunkIndex)) -
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def move(
-    units: cython.pointer(Units), index: cython.pointer(ChunkIndex), old: uint64_t, new: uint64_t
-) -> cython.void:
+def move(units: cython.pointer(Units), index: cython.pointer(ChunkIndex), old: uint64_t, new: uint64_t) -> cython.void:
     """To the front of its list if it has more room than before, to the end if less: the fullest are served first."""
     table: cython.pointer(PerCpuTable) = units.table
     rank: uint64_t
@@ -209,9 +207,7 @@ def refresh_blocks(units: cython.pointer(Units), i: uint64_t, first: uint64_t, l
     index: cython.pointer(ChunkIndex) = index_of(units, i)
     b: uint64_t
     for b in range(first, last + 1):
-        write_once(
-            cython.address(index.blocks[b]), scan_block(units.pool.chunks[i].map, b), b"percpuindex.refresh"
-        )
+        write_once(cython.address(index.blocks[b]), scan_block(units.pool.chunks[i].map, b), b"percpuindex.refresh")
     summarise(units, index)
 
 
@@ -237,9 +233,7 @@ def refresh(units: cython.pointer(Units)) -> uint64_t:
         while stale:
             b = ctz64(stale)
             stale &= stale - 1
-            write_once(
-                cython.address(index.blocks[b]), scan_block(units.pool.chunks[i].map, b), b"percpuindex.refresh"
-            )
+            write_once(cython.address(index.blocks[b]), scan_block(units.pool.chunks[i].map, b), b"percpuindex.refresh")
         summarise(units, index)
     return known
 
