@@ -70,7 +70,7 @@ def fill_area(area: Area, address: uint64_t) -> cython.void:
 class Area:
     """`nbytes` bytes in each unit of a PerCpu pool.
 
-    A writable buffer of shape (units, nbytes): `memoryview(area)[unit, byte]`, `area.array(dtype)` for numpy; `area.word(...)` for
+    A writable buffer of shape (units, nbytes): `memoryview(area)[unit, byte]`, `area.array(dtype)` for numpy; `area.word()` for
     atomic operations on this CPU's copy. Freed when dropped, by `free()`, or at the end of a `with` block. Pickling it
     shares the memory with the process that unpickles it: each pickle is for one receiver, and the area is freed when its last
     holder frees it or has died. Plain writes through a view are not atomic: write only what nobody else changes.

@@ -97,7 +97,7 @@ class PerCpu(PoolObject):
             if status == EXHAUSTED and not wait:
                 raise WouldBlock(
                     f"pool {self.name!r}: no {nbytes} bytes (aligned to {align}) in the pages that are there; free "
-                    "something, ask with wait=True where waiting is allowed, or run maintain() before"
+                    "something, or ask with wait=True where waiting is allowed"
                 )
             if status == EXHAUSTED:
                 raise Exhausted(

@@ -15,14 +15,13 @@ Precondition. The process is registered (arena.slot is not 0).
   free      | any                                | of one area: one wins, the other gets DOUBLE_FREE | any
 
 Rules (seed 001 has one lock for sleepers and one for the index, so that a free is legal anywhere; here the free needs none).
-  alloc_lock   sleeping. Held by a request that may wait while it searches, adds a chunk and has pages populated. Nobody may
+  alloc_lock   sleeping. Held by a request that may wait while it searches and adds a chunk. Nobody may
                take it who must not sleep; nothing is called back under it.
   index_lock   short: a bounded walk over words, no wait, no system call, no allocation, no Python. Order: alloc_lock, then
                index_lock. wait=False takes this one alone.
   map          needs no lock to free in; claims are made under index_lock, so that what a search found is still there.
   Under index_lock alone: the index (percpuindex.py), claims, statistics.
-  With alloc_lock and index_lock: setting and clearing `populated`. Pages are populated with alloc_lock alone, before the bit
-  is set, and given back after it was cleared: whoever sees the bit under index_lock has the page.
+  `populated` is all ones from the first on: a chunk's pages are reserved with the arena's. Nothing gives them back yet.
   After index_lock was dropped (to add a chunk) the search starts anew: a free may have made room meanwhile.
   Chunks are never removed before the pool is, so nobody can be left with a chunk that is gone.
 Contexts. free: every Python context, and C signal handlers. alloc(wait=False): every Python context. A free that comes from a

@@ -21,8 +21,6 @@ cdef enum:
     BLOCK_GRANULES = 1024
     MAX_BLOCKS = 64            # pages of a unit
     MAX_UNITS = 4096
-    EMPTY_LOW = 2              # empty populated pages (of one unit) below which the balance worker is wanted
-    EMPTY_HIGH = 4             # and how many it aims at
 
 cdef struct PerCpuTable:
     # constant once ready is 1

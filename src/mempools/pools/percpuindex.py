@@ -4,7 +4,7 @@ Purpose. The owner map says what is free; it takes a walk to say where the longe
 block) has a word that says how much is free in it, how long its longest free run is, and how long those at its two borders
 are; each chunk has the longest run of all, and stands in a list by its size ("slot"), the fullest chunks first.
 
-Guarantee. A request fails only if no fitting run exists (tests/unit/test_percpu_model.py). The index is a cache: recovery
+Guarantee. A request fails only if no fitting run exists (tests/unit/test_percpu.py). The index is a cache: recovery
 throws it away by marking every block stale.
 Price. Under the index lock: one block is read anew (128 words) for each page that an allocation touched or that was freed
 in. The kernel keeps hints that may be too low instead, with a second one ("scan_hint") and an invariant between the two,
