@@ -12,8 +12,8 @@ which it broke several times; reading a block anew costs a tenth of a microsecon
 
 Who writes. `stale` anybody, at any time, without a lock: a free clears bytes of the map, then sets the bit. All else the
 holder of the index lock. Reading a block anew begins with taking the bit away, so that a free that comes later sets it again:
-  free:     release the bytes;            [F:percpuindex.mark]  set the bit
-  refresh:  [F:percpuindex.take] take it; read the bytes
+  free:     release the bytes;            [R:percpuindex.mark]  set the bit
+  refresh:  [A:percpuindex.take] take it; read the bytes
 If the refresher does not see the bit, the bit is there for the next one; if it does, it sees the bytes too.
 
 Crash window [D:percpuindex.taken]: the bit is taken and the block not yet looked at. The dead process holds the index lock,
@@ -30,7 +30,14 @@ if not cython.compiled:
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.layout.chunks import pool_known
 from cython.cimports.mempools.layout.refs import ChunkRef
-from cython.cimports.mempools.machine.atomics import fetch_or, read_once, this_module_step, window, write_once, xchg
+from cython.cimports.mempools.machine.atomics import (
+    fetch_or_release,
+    read_once,
+    this_module_step,
+    window,
+    write_once,
+    xchg_acquire,
+)
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.lanes import clz64, ctz64, free_lanes
 from cython.cimports.mempools.parts.search import NOWHERE, find_run
@@ -129,12 +136,12 @@ def mark_stale(units: cython.pointer(Units), i: uint64_t, at: uint64_t, nr: uint
     first: uint64_t = at // BLOCK_GRANULES
     last: uint64_t = (at + nr - 1) // BLOCK_GRANULES
     if index != cython.NULL and last < units.nr_blocks:
-        # [F:percpuindex.mark] full, and so: release; pairs with [F:percpuindex.take]: whoever takes the bit sees the freed
+        # [R:percpuindex.mark] release; pairs with [A:percpuindex.take]: whoever takes the bit sees the freed
         # bytes. Else it would look too early, the bit would be gone, and the room would be found by nobody.
-        fetch_or(
+        fetch_or_release(
             cython.address(index.stale),
             (~cython.cast(uint64_t, 0) >> (63 - (last - first))) << first,
-            b"F:percpuindex.mark",
+            b"R:percpuindex.mark",
         )
 
 
@@ -226,9 +233,9 @@ def refresh(units: cython.pointer(Units)) -> uint64_t:
         # Relaxed: a bit that is set later is for the next one; see above.
         if index == cython.NULL or read_once(cython.address(index.stale), b"percpuindex.stale") == 0:
             continue
-        # [F:percpuindex.take] full, and so: acquire; pairs with [F:percpuindex.mark]: see there. The reads below come after
+        # [A:percpuindex.take] acquire; pairs with [R:percpuindex.mark]: see there. The reads below come after
         # the bit is gone.
-        stale = xchg(cython.address(index.stale), 0, b"F:percpuindex.take")
+        stale = xchg_acquire(cython.address(index.stale), 0, b"A:percpuindex.take")
         window(b"D:percpuindex.taken")
         while stale:
             b = ctz64(stale)
