@@ -1,6 +1,6 @@
 """Scenarios of PerCpu: a free without a lock beside the index's holder, who looks at what was freed.
 
-The pool has one chunk of one page; process 1 has an area in it.
+The pool has one chunk of one page; process 1 has two areas in it.
 """
 
 import cython
@@ -54,13 +54,15 @@ register_module(cython.address(this_module_step))
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def free_area(arg: cython.p_void) -> cython.void:
+def free_areas(arg: cython.p_void) -> cython.void:
     stage: cython.pointer(Stage) = stage_of(arg)
     units: Units
     if percpu_load(cython.address(me(stage).pool), cython.address(units)) != OK:
         engine_fail(b"the pool is not ready")
     elif percpu_free(cython.address(units), me(stage).address) != OK:
         engine_fail(b"an owner cannot free its area")
+    elif percpu_free(cython.address(units), me(stage).found[0]) != OK:
+        engine_fail(b"an owner cannot free its second area")
 
 
 @cython.cfunc
@@ -115,15 +117,17 @@ def scene_free(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_
         return -1
     if percpu_alloc(cython.address(units), 16, 4, True, cython.address(stage.actors[0].address)) != OK:
         return -1
+    if percpu_alloc(cython.address(units), 16, 4, True, cython.address(stage.actors[0].found[0])) != OK:
+        return -1
     for i in range(4):
         if set_ref(stage, i, index) != 0:
             return -1
-    return play(e, final_found, free_area, look, cython.NULL)
+    return play(e, final_found, free_areas, look, cython.NULL)
 
 
 register_scene(
     b"percpuindex.free",
-    b"an area is freed without a lock while another looks for room: the room is found, or the page stays marked as stale",
+    b"two areas are freed without a lock while another looks for room: the room is found, or the page stays marked as stale",
     b"I7",
     2,
     STAGE_BYTES,
