@@ -15,7 +15,7 @@ class Acquired:
 
     def __enter__(self) -> Any:
         self._element = self._pool.alloc(timeout=self._timeout)
-        self._pool.holders.entered()
+        self._pool.holders.entered(self._element)
         return self._element
 
     def __exit__(
@@ -23,12 +23,12 @@ class Acquired:
     ) -> None:
         element = self._element
         del self._element
-        self._pool.holders.left()
+        self._pool.holders.left(element)
         self._pool.free(element)
 
     async def __aenter__(self) -> Any:
         self._element = await self._pool.alloc_async(self._timeout)
-        self._pool.holders.entered()
+        self._pool.holders.entered(self._element)
         return self._element
 
     async def __aexit__(

@@ -174,12 +174,12 @@ class Block:
 
     def __enter__(self):
         if self.keeper is not None:
-            self.keeper.entered()
+            self.keeper.entered(self)
         return self
 
     def __exit__(self, *exc):
         if self.keeper is not None:
-            self.keeper.left()
+            self.keeper.left(self)
         if not self.freed:
             self.free()
 

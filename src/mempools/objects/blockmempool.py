@@ -20,10 +20,10 @@ from cython.cimports.mempools.machine.atomics import copy, load_acquire, read_on
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.block import Block, empty_block, fill_block
 from cython.cimports.mempools.objects.genpoolobject import GenPool
-from cython.cimports.mempools.objects.mempoolobject import Mempool
+from cython.cimports.mempools.objects.mempoolobject import Mempool, note_private
 from cython.cimports.mempools.objects.poolobject import tracing
 from cython.cimports.mempools.objects.words import to_u64
-from cython.cimports.mempools.parts.status import EXHAUSTED, MISMATCH, OK
+from cython.cimports.mempools.parts.status import EXHAUSTED, MISMATCH, OK, TIMED_OUT
 from cython.cimports.mempools.pools.genpool import genpool_alloc, genpool_free
 from cython.cimports.mempools.pools.mempool import (
     POISON_END,
@@ -39,7 +39,7 @@ from cython.cimports.mempools.pools.mempool import (
 from cython.cimports.mempools.pools.reserve import Reserve, reserve_of
 from cython.cimports.mempools.pools.shares import share_recall
 
-from mempools.errors import Busy, Corrupt, Exhausted, LayoutMismatch, NotOwned
+from mempools.errors import Busy, Corrupt, Exhausted, LayoutMismatch, NotOwned, PoolError
 from mempools.objects.poison import PoisonWarning, report
 
 register_module(cython.address(this_module_step))
@@ -71,7 +71,7 @@ class BlockMempool(Mempool):
         try:
             block = empty_block(self.blocks, self.nbytes)
         except BaseException:
-            self.keep_element(self.backend, address)
+            self.put_back(address)
             raise
         block.keeper = self
         fill_block(block, address)
@@ -104,9 +104,17 @@ class BlockMempool(Mempool):
 
     @cython.cfunc
     def of_word(self, word: uint64_t) -> object:
+        block: Block = self.block_at(word)
         if self.poison:
             self.check_poison(word)
-        return self.block_at(word)
+        return block
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def put_back(self, word: uint64_t) -> cython.int:
+        if self.keep_element(self.backend, word) != OK:
+            genpool_free(self.backend, word, self.nbytes)
+        return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -120,9 +128,11 @@ class BlockMempool(Mempool):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def give(self, element: object) -> cython.int:
-        if not isinstance(element, Block) or cython.cast(Block, element).keeper is not self:
+        block: Block = element if isinstance(element, Block) else None
+        # By another object of this pool, if it came in a pickle.
+        if block is None or block.keeper is None or block.keeper.ref != self.ref:
             raise NotOwned(f"{self!r}: {element!r} is no element of this pool")
-        cython.cast(Block, element).free()
+        block.free()
         return 0
 
     @cython.cfunc
@@ -130,6 +140,8 @@ class BlockMempool(Mempool):
     def keep_element(self, backend: cython.pointer(PoolRef), address: uint64_t) -> cython.int:
         taken: uint64_t = 0
         status: cython.int
+        if not self.is_there():
+            return EXHAUSTED
         self.count(cython.address(mempool_counts(self.ref).frees), 1)
         if not mempool_wants(self.ref):
             return EXHAUSTED
@@ -138,14 +150,14 @@ class BlockMempool(Mempool):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def entered(self) -> cython.int:
-        self.holders.entered()
+    def entered(self, element: object) -> cython.int:
+        self.holders.entered(element)
         return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def left(self) -> cython.int:
-        self.holders.left()
+    def left(self, element: object) -> cython.int:
+        self.holders.left(element)
         return 0
 
     # ---- the integer path
@@ -155,9 +167,9 @@ class BlockMempool(Mempool):
         process-safe."""
         address: uint64_t = 0
         block: Block
+        self.check_open()
         if (
             self.faults is None
-            and not self.mapping.closed
             and genpool_alloc(self.backend, cython.address(self.blocks.hint), self.nbytes, cython.address(address))
             == OK
         ):
@@ -213,6 +225,8 @@ class BlockMempool(Mempool):
     @cython.exceptval(-1, check=False)
     def set_constants(self) -> cython.int:
         self.nbytes = read_once(cython.address(reserve_of(self.ref).nbytes), b"blockmempool.constant")
+        if self.nbytes == 0:
+            raise Corrupt(f"{self!r}: its elements have no size")
         self.poison = read_once(cython.address(reserve_of(self.ref).poison), b"blockmempool.constant") != 0
         return 0
 
@@ -265,7 +279,8 @@ class BlockMempool(Mempool):
         outstanding = self.outstanding if self.backend == self.ref else 0
         if outstanding and not force:
             raise Busy(f"{self!r}: {outstanding} elements are in somebody's hands: nothing was done")
-        minimum = self.min_nr
+        if self.nr_waiters():
+            raise Busy(f"{self!r}: somebody waits for elements: nothing was done")
         if self.backend != self.ref:
             self.empty()
         while True:
@@ -275,7 +290,8 @@ class BlockMempool(Mempool):
                 self.mapping.pool_gone(self.ref)
                 return
             if not self.blocks.may_retry(status):
-                self.fill_reserve(minimum)
+                with contextlib.suppress(Exhausted):
+                    self.fill_reserve()
                 raise Busy(f"{self!r} is open in another process: nothing was done")
 
     def __repr__(self) -> str:
@@ -342,12 +358,13 @@ def open_mempool(
                 f"fifo={bool(fifo)}, poison={bool(poison)}, over {pool.blocks.name!r}: open it with its own configuration"
             )
         mapping.ensure_slot()
-        mapping.recover()
+        pool.mend(TIMED_OUT)
     pool.set_constants()
     if not pool.is_filled():
         # New, or its maker has been killed meanwhile.
         try:
-            pool.fill_reserve(min_nr)
+            pool.set_min(min_nr)
+            pool.fill_reserve()
         except Exhausted:
             pool.destroy_unfilled()
             raise
@@ -367,6 +384,8 @@ def known_mempool(arena: object, mapping: Mapping, name: str) -> BlockMempool:
     if not pool.is_made():
         raise KeyError(f"mempool {name!r} has not been made yet")
     other: GenPool = None
+    if r.backend >= NR_POOLS:
+        raise Corrupt(f"mempool {name!r}: its elements are blocks of pool number {r.backend}, which there cannot be")
     if r.backend != pool.ref.index:
         other = GenPool.__new__(GenPool)
         other.arena = arena
@@ -374,6 +393,8 @@ def known_mempool(arena: object, mapping: Mapping, name: str) -> BlockMempool:
         other.name = mapping_pool_name(pool, r.backend)
         mapping.pool_acquire(cython.cast(cython.uint, r.backend), cython.address(other.ref))
     set_blocks(pool, other)
+    if pool.backend.serial != r.serial:
+        raise PoolError(f"mempool {name!r}: the pool whose blocks its elements are has been destroyed")
     pool.set_constants()
     return pool
 
@@ -391,6 +412,8 @@ def set_blocks(pool: BlockMempool, backend: object) -> object:
         blocks = backend
     pool.blocks = blocks
     pool.backend = blocks.ref
+    if pool.mapping.fd < 0:
+        note_private(pool)
     return None
 
 

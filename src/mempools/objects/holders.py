@@ -10,7 +10,6 @@ import gc
 import os
 import sys
 import threading
-from collections import Counter
 from typing import Any
 
 
@@ -33,25 +32,32 @@ class Holders:
 
     def _reset(self) -> None:
         self._pid = os.getpid()
-        self._held: Counter[int] = Counter()
+        self._held: dict[int, tuple[int, Any]] = {}  # by the element's identity: by whom, and the element
         self._waiting: dict[int, str] = {}
 
     def _check_process(self) -> None:
         if self._pid != os.getpid():  # forked: the parent's threads and tasks are not here
             self._reset()
 
-    def entered(self) -> None:
+    def entered(self, element: Any) -> None:
         self._check_process()
-        self._held[_current()[0]] += 1
+        self._held[id(element)] = _current()[0], element
 
-    def left(self) -> None:
+    def left(self, element: Any) -> None:
         self._check_process()
-        key = _current()[0]
-        nr = self._held.get(key, 0)
-        if nr > 1:
-            self._held[key] = nr - 1
-        else:
-            self._held.pop(key, None)
+        self._held.pop(id(element), None)
+
+    def _nr_stuck(self) -> int:
+        """Elements of those who wait. One may have been freed before its block's end."""
+        return sum(who in self._waiting and not getattr(element, "freed", False) for who, element in [*self._held.values()])
+
+    def _publish(self, pool: Any) -> int:
+        """Of several threads that publish, the last one's number must be a true one."""
+        while True:
+            nr = self._nr_stuck()
+            pool._publish_stuck(nr)
+            if nr == self._nr_stuck():
+                return nr
 
     def waits(self, pool: Any) -> str | None:
         """The caller is about to wait without end: why it must not, if it must not."""
@@ -61,8 +67,10 @@ class Holders:
         alone = threading.active_count() == 1 and not name.startswith("task")
         if alone and pool._own_elements():
             gc.collect()  # an element in a dead cycle would come back
-        nr = pool._own_elements() if alone else sum(self._held.get(key, 0) for key in list(self._waiting))
-        pool._publish_stuck(nr)
+            nr = pool._own_elements()
+            pool._publish_stuck(nr)
+        else:
+            nr = self._publish(pool)
         stuck, processes = pool._is_stuck()
         if not stuck:
             return None
@@ -75,4 +83,4 @@ class Holders:
 
     def waits_no_more(self, pool: Any) -> None:
         self._waiting.pop(_current()[0], None)
-        pool._publish_stuck(sum(self._held.get(key, 0) for key in list(self._waiting)))
+        self._publish(pool)

@@ -19,10 +19,13 @@ cdef class Mempool(ReserveObject):
     cdef int check_bulk(self, object nr) except -1
     cdef bint attempt(self, uint64_t nr, list got, bint waits, uint64_t *waiter, uint64_t flags) except -1
     cdef bint attempt_many(self, uint64_t missing, list got, uint64_t *waiter, uint64_t flags) except -1
-    cdef list wait_for(self, uint64_t nr, list got, bint waits, object timeout)
+    cdef bint take_out(self, uint64_t *words, uint64_t nr, list got) except -1
+    cdef list wait_for(self, uint64_t nr, list got, bint waits, object timeout, bint asked)
     cdef bint swept(self, bint waits) except -1
     cdef object sleep(self, uint64_t waiter, object remaining)
     cdef object asleep(self)
     cdef int check_stuck(self) except -1
     cdef int give_up(self, uint64_t waiter, list got) except -1
-    cdef int fill_reserve(self, uint64_t min_nr) except -1
+    cdef int fill_reserve(self) except -1
+
+cdef int note_private(Mempool pool) except -1

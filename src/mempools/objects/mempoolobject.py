@@ -14,8 +14,10 @@ if not cython.compiled:
         "mempools.objects.mempoolobject is compiled code: run `make build` in a checkout, or install the wheel"
     )
 
+import os
 import sys
 import time
+import weakref
 
 from cython.cimports.cpython.contextvars import get_value
 from cython.cimports.cpython.exc import PyErr_CheckSignals
@@ -25,6 +27,7 @@ from cython.cimports.mempools.layout.structs import KIND_MEMPOOL
 from cython.cimports.mempools.machine.atomics import this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.reserveobject import ReserveObject
+from cython.cimports.mempools.objects.words import to_u64
 from cython.cimports.mempools.parts.status import OK
 from cython.cimports.mempools.pools.mempool import (
     TAKE_QUEUES,
@@ -42,7 +45,7 @@ from cython.cimports.mempools.pools.reserve import (
     waiter_state,
 )
 
-from mempools.errors import Corrupt, Exhausted, NotOwned, WaitForbidden, WouldBlock
+from mempools.errors import Exhausted, NotOwned, WaitForbidden, WouldBlock
 from mempools.layout.mapping import create_private
 from mempools.objects import contexts
 from mempools.objects.acquiring import Acquired
@@ -52,6 +55,7 @@ register_module(cython.address(this_module_step))
 
 _MAX_BULK = cython.declare(uint64_t, 1 << 20)
 _REPOLL = 0.5
+_NO_BACKEND = cython.declare(uint64_t, 1 << 32)  # of attempt's flags
 _LOOK = cython.declare(cython.double, 0.02)  # seconds between a waiter's looks for dead processes
 _scope_var = cython.declare(object, contexts.scope_var)
 _running_loop = cython.declare(object, None)  # asyncio's function, once asyncio is there
@@ -99,6 +103,7 @@ class Mempool(ReserveObject):
         config: MempoolConfig
         if self.ref.arena != cython.NULL:
             raise TypeError("this Mempool is made already")
+        check_min_nr(min_nr)
         if not callable(alloc) or not (free is None or callable(free)) or not (reset is None or callable(reset)):
             raise TypeError("Mempool(min_nr, alloc, free): alloc, free and reset are called")
         self.alloc_fn = alloc
@@ -106,9 +111,10 @@ class Mempool(ReserveObject):
         self.reset_fn = reset
         self.objects = {}
         self.prepare(repoll)
-        # Cells for the reserve: address space that is not touched before it is used.
-        mapping = create_private((4 << 20) + ((min_nr * 32 + 4095) & ~4095))
+        # With cells for the largest reserve: address space that is not touched before it is used.
+        mapping = create_private(_MAX_BULK * 64)
         self.open_ref(mapping, name, KIND_MEMPOOL, 6, 0, 0, cython.sizeof(Reserve), 0, True)
+        note_private(self)
         config.nbytes = 0
         config.min_nr = min_nr
         config.backend = 0
@@ -116,7 +122,8 @@ class Mempool(ReserveObject):
         config.poison = 0
         mempool_make(self.ref, cython.NULL, cython.address(config))
         try:
-            self.fill_reserve(min_nr)
+            self.set_min(min_nr)
+            self.fill_reserve()
         except BaseException:
             self.empty()
             raise
@@ -139,8 +146,12 @@ class Mempool(ReserveObject):
 
     @cython.cfunc
     def of_word(self, word: uint64_t) -> object:
-        """The element behind a word that has been taken out of the reserve."""
-        return self.objects.pop(word)
+        return self.objects.pop(word)[0]
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def put_back(self, word: uint64_t) -> cython.int:
+        return self.give(self.of_word(word))
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -153,27 +164,27 @@ class Mempool(ReserveObject):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def give(self, element: object) -> cython.int:
-        """An element comes back."""
+        """An element comes back. In `objects` from the start: of two who give the same one, one is told."""
         word: uint64_t = id(element)
         taken: uint64_t = 0
+        mine: tuple = (element,)
         if element is None:
             raise TypeError("None is no element: it says that there is none")
-        if word in self.objects:
-            raise NotOwned(f"{self!r}: double free: {element!r} is in the reserve")
-        if self.reset_fn is not None:
-            with callback(self, True):
-                self.reset_fn(element)
+        if self.objects.setdefault(word, mine) is not mine:
+            raise NotOwned(
+                f"{self!r}: double free: {element!r} is in the reserve, or on its way there (elements are told apart by "
+                "identity: each must be an object of its own)"
+            )
+        try:
+            if self.reset_fn is not None:
+                with callback(self, True):
+                    self.reset_fn(element)
+            self.give_words(cython.address(word), 1, cython.address(taken))
+        finally:
+            if not taken:
+                del self.objects[word]
         self.count(cython.address(mempool_counts(self.ref).frees), 1)
-        if mempool_wants(self.ref):
-            if (
-                self.objects.setdefault(word, element) is not element
-                or self.give_words(cython.address(word), 1, cython.address(taken)) != OK
-            ):
-                raise Corrupt(f"{self!r}: the reserve's table does not take {element!r}")
-            if taken:
-                return 0
-            self.objects.pop(word, None)
-        return self.to_backend(element)
+        return 0 if taken else self.to_backend(element)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -207,7 +218,7 @@ class Mempool(ReserveObject):
         element = self.from_backend(False)
         if element is not None:
             return element
-        return self.wait_for(1, [], wait, timeout)[0]
+        return self.wait_for(1, [], wait, timeout, True)[0]
 
     def alloc_bulk(self, nr: int, *, wait: cython.bint = True, timeout: object = None) -> list:
         """`nr` elements, all or none: what the backend does not give comes from the reserve in one piece, so that two callers
@@ -216,7 +227,7 @@ class Mempool(ReserveObject):
         if wait and is_restricted():
             check_wait(self, "a wait for elements", "use `await pool.alloc_bulk_async()`, or wait=False")
         self.check_bulk(nr)
-        return self.wait_for(nr, [], wait, timeout)
+        return self.wait_for(nr, [], wait, timeout, False)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -253,6 +264,7 @@ class Mempool(ReserveObject):
     def alloc_async(self, timeout: object = None) -> object:
         """`await`: as `alloc`, for tasks of an event loop (asyncio). Cancellation and time-outs lose no element.
         Thread-safe; tasks of several loops may wait for one pool."""
+        self.check_open()
         return self.asleep().alloc_one(self, timeout)
 
     def alloc_bulk_async(self, nr: int, timeout: object = None) -> object:
@@ -282,11 +294,13 @@ class Mempool(ReserveObject):
     def attempt(
         self, nr: uint64_t, got: list, waits: cython.bint, waiter: cython.pointer(uint64_t), flags: uint64_t
     ) -> cython.bint:
-        """Fills `got` up to nr elements: from the backend, then what is missing from the reserve. True: it is full."""
+        """Fills `got` up to nr elements: from the backend, unless it has just been asked, then what is missing from the
+        reserve. True: it is full."""
         words: uint64_t[64]
         missing: uint64_t = nr - len(got)
         i: uint64_t
-        while missing > 0:
+        self.check_open()
+        while missing > 0 and not flags & _NO_BACKEND:
             element = self.from_backend(waits)
             if element is None:
                 break
@@ -302,8 +316,22 @@ class Mempool(ReserveObject):
             return self.attempt_many(missing, got, waiter, flags)
         if self.take(missing, words, waiter, flags) != OK:
             return False
-        for i in range(missing):
-            got.append(self.of_word(words[i]))
+        return self.take_out(words, missing, got)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def take_out(self, words: cython.pointer(uint64_t), nr: uint64_t, got: list) -> cython.bint:
+        """The elements behind words that have been taken out of the reserve; if one raises, the rest go back there."""
+        i: uint64_t = 0
+        try:
+            while i < nr:
+                i += 1
+                got.append(self.of_word(words[i - 1]))
+        except BaseException:
+            while i < nr:
+                i += 1
+                self.put_back(words[i - 1])
+            raise
         return True
 
     @cython.cfunc
@@ -311,24 +339,21 @@ class Mempool(ReserveObject):
     def attempt_many(
         self, missing: uint64_t, got: list, waiter: cython.pointer(uint64_t), flags: uint64_t
     ) -> cython.bint:
-        i: uint64_t
         room: bytearray = bytearray(8 * missing)
         words: cython.pointer(uint64_t) = cython.cast(cython.pointer(uint64_t), cython.cast(cython.p_char, room))
         if self.take(missing, words, waiter, flags) != OK:
             return False
-        for i in range(missing):
-            got.append(self.of_word(words[i]))
-        return True
+        return self.take_out(words, missing, got)
 
     @cython.cfunc
-    def wait_for(self, nr: uint64_t, got: list, waits: cython.bint, timeout: object) -> list:
-        """nr elements; those in `got` already, of which none is lost if this raises."""
+    def wait_for(self, nr: uint64_t, got: list, waits: cython.bint, timeout: object, asked: cython.bint) -> list:
+        """nr elements; those in `got` already, of which none is lost if this raises. `asked`: the backend has none now."""
         waiter: uint64_t = NO_TICKET
         begun: object = None
         deadline: object = None
         remaining: object = None
         try:
-            if self.attempt(nr, got, False, cython.address(waiter), 0):
+            if self.attempt(nr, got, False, cython.address(waiter), _NO_BACKEND if asked else 0):
                 return got
             if self.swept(waits) and self.attempt(nr, got, False, cython.address(waiter), 0):
                 return got
@@ -337,6 +362,8 @@ class Mempool(ReserveObject):
             begun = time.monotonic()
             if timeout is not None:
                 deadline = begun + timeout
+                if deadline != deadline:
+                    raise ValueError("a time-out is a number of seconds")
             while not self.attempt(nr, got, True, cython.address(waiter), TAKE_QUEUES):
                 if nr > max(self.min_nr, 1):
                     raise WouldBlock(f"{self!r} was resized to less than the {nr} elements that are waited for")
@@ -349,6 +376,8 @@ class Mempool(ReserveObject):
             self.note_wait(time.monotonic() - begun)
             return got
         except BaseException:
+            if begun is not None and timeout is None:
+                self.holders.waits_no_more(self)
             self.give_up(waiter, got)
             raise
 
@@ -377,6 +406,7 @@ class Mempool(ReserveObject):
         else:
             with cython.nogil:
                 rc = waiter_sleep(self.ref, waiter, ns)
+            self.check_open()
             if waiter_state(self.ref, waiter) != WAITER_WOKEN and rc != -EINTR:
                 self.count(cython.address(mempool_counts(self.ref).repolls), 1)
                 self.mapping.recover()
@@ -391,32 +421,45 @@ class Mempool(ReserveObject):
         """WaitForbidden if this wait can never end, as far as that is known."""
         why = self.holders.waits(self)
         if why is not None:
-            self.holders.waits_no_more(self)
             raise WaitForbidden(why)
         return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def give_up(self, waiter: uint64_t, got: list) -> cython.int:
+        """Leaves the queue and gives back what it has, all of it, whatever callbacks raise."""
         if waiter != NO_TICKET:
             self.leave(waiter)
         while got:
-            self.give(got.pop())
+            try:
+                self.give(got.pop())
+            except BaseException:
+                self.give_up(NO_TICKET, got)
+                raise
         return 0
 
-    # For sleepers.py, which is plain Python: a waiter is a number, -1 for none.
+    # For sleepers.py, which is plain Python: `place` is a list of the waiter's number, empty for none; who takes the number
+    # out is the one to leave the queue.
 
-    def _attempt(self, nr: int, got: list, waiter: int, queue: bool) -> tuple:
-        self.check_open()
-        ticket: uint64_t = NO_TICKET if waiter < 0 else waiter
+    def _attempt(self, nr: int, got: list, place: list, queue: bool) -> bool:
+        ticket: uint64_t = to_u64(place.pop()) if place else NO_TICKET
         flags: uint64_t = TAKE_QUEUES | WAITER_ASYNC if queue else 0
-        done: bool = self.attempt(nr, got, False, cython.address(ticket), flags)
-        if not done and not queue and self.swept(True):
+        done: cython.bint
+        try:
             done = self.attempt(nr, got, False, cython.address(ticket), flags)
-        return done, -1 if ticket == NO_TICKET else ticket
+            if not done and not queue and self.swept(True):
+                done = self.attempt(nr, got, False, cython.address(ticket), flags)
+            return done
+        finally:
+            if ticket != NO_TICKET:
+                place.append(ticket)
 
-    def _give_up(self, waiter: int, got: list) -> None:
-        self.give_up(NO_TICKET if waiter < 0 else waiter, got)
+    def _give_up(self, place: list, got: list) -> None:
+        try:
+            waiter: uint64_t = to_u64(place.pop())
+        except IndexError:
+            waiter = NO_TICKET
+        self.give_up(waiter, got)
 
     # ---- freeing
 
@@ -438,16 +481,15 @@ class Mempool(ReserveObject):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def fill_reserve(self, min_nr: uint64_t) -> cython.int:
-        """Sets a minimum and fills up to it. Exhausted if the backend has not enough: the minimum stays set."""
-        self.set_min(min_nr)
+    def fill_reserve(self) -> cython.int:
+        """Exhausted if the backend has not enough."""
         while mempool_wants(self.ref):
             element = self.from_backend(True)
             if element is None:
                 if self.swept(False):
                     continue
                 raise Exhausted(
-                    f"{self!r}: the backend has only {self.curr_nr} of the {max(min_nr, 1)} elements of the reserve"
+                    f"{self!r}: the backend has only {self.curr_nr} of the {max(self.min_nr, 1)} elements of the reserve"
                 )
             self.give(element)
         return 0
@@ -456,15 +498,13 @@ class Mempool(ReserveObject):
         """Change the size of the reserve, beside any allocations and frees (mempool_resize in mm/mempool.c). True if it is
         full now; False if the backend had not enough: frees fill it later. Waiters that want more than that at once get
         WouldBlock. Thread-safe."""
-        if not 0 <= min_nr <= _MAX_BULK:
-            raise ValueError(f"min_nr {min_nr}: 0 to {_MAX_BULK}")
+        check_min_nr(min_nr)
         self.check_open()
+        self.set_min(min_nr)
         try:
-            self.fill_reserve(min_nr)
+            self.fill_reserve()
         except Exhausted:
-            if self.min_nr != min_nr:
-                raise
-            return self.curr_nr >= max(min_nr, 1)
+            return self.curr_nr >= max(min_nr, 1)  # somebody may have freed meanwhile
         return True
 
     def empty(self) -> None:
@@ -476,3 +516,30 @@ class Mempool(ReserveObject):
         while self.take(1, cython.address(word), cython.address(waiter), 0) == OK:
             self.count(cython.address(mempool_counts(self.ref).frees), 1)
             self.to_backend(self.of_word(word))
+
+
+_private = weakref.WeakSet()  # the pools that a forked child has a copy of
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def note_private(pool: Mempool) -> cython.int:
+    _private.add(pool)
+    return 0
+
+
+def _after_fork_in_child():
+    pool: Mempool
+    for pool in list(_private):
+        pool.forked()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def check_min_nr(min_nr: object) -> cython.int:
+    if not 0 <= min_nr <= _MAX_BULK:
+        raise ValueError(f"min_nr {min_nr}: 0 to {_MAX_BULK}")
+    return 0

@@ -26,5 +26,5 @@ cdef class PoolObject:
     # of a Mempool, for its elements
     cdef int keep_element(self, PoolRef *backend, uint64_t address) except -100
     cdef object blocks_of(self)
-    cdef int entered(self) except -1
-    cdef int left(self) except -1
+    cdef int entered(self, object element) except -1
+    cdef int left(self, object element) except -1

@@ -290,13 +290,13 @@ class PoolObject:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def entered(self) -> cython.int:
+    def entered(self, element: object) -> cython.int:
         """The caller's thread or task holds an element until it says `left`."""
         return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def left(self) -> cython.int:
+    def left(self, element: object) -> cython.int:
         return 0
 
     # ---- what there is

@@ -17,6 +17,10 @@ cdef class ReserveObject(PoolObject):
 
     cdef int prepare(self, object repoll) except -1
     cdef object of_word(self, uint64_t word)
+    cdef int put_back(self, uint64_t word) except -1
+    cdef bint is_there(self) noexcept
+    cdef int forked(self) except -1
+    cdef int nr_waiters(self) except -1
     cdef int to_backend(self, object element) except -1
     cdef bint mend(self, int status) except -1
     cdef int take(self, uint64_t nr, uint64_t *words, uint64_t *waiter, uint64_t flags) except -100

@@ -18,6 +18,7 @@ from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.poolobject import PoolObject
 from cython.cimports.mempools.parts.lanes import popcount64
 from cython.cimports.mempools.parts.owners import OWNER_SHARED
+from cython.cimports.mempools.parts.robustlock import robust_holder
 from cython.cimports.mempools.parts.status import (
     BUSY,
     EXHAUSTED,
@@ -29,6 +30,7 @@ from cython.cimports.mempools.parts.status import (
 )
 from cython.cimports.mempools.pools.mempool import (
     mempool_counts,
+    mempool_forked,
     mempool_give,
     mempool_leave,
     mempool_outstanding,
@@ -37,6 +39,7 @@ from cython.cimports.mempools.pools.mempool import (
     mempool_take,
 )
 from cython.cimports.mempools.pools.reserve import (
+    NO_TICKET,
     NR_BUCKETS,
     NR_WAITER_WORDS,
     WAITER_WOKEN,
@@ -49,7 +52,7 @@ from cython.cimports.mempools.pools.reserve import (
     waiter_state,
 )
 
-from mempools.errors import Exhausted
+from mempools.errors import Corrupt, Exhausted
 from mempools.objects.holders import Holders
 from mempools.objects.infos import MempoolStats
 
@@ -76,7 +79,13 @@ class ReserveObject(PoolObject):
 
     @cython.cfunc
     def of_word(self, word: uint64_t) -> object:
-        """The element behind a word that has been taken out of the reserve."""
+        """The element behind a word that has been taken out of the reserve. If it raises, the element is back."""
+        raise NotImplementedError
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def put_back(self, word: uint64_t) -> cython.int:
+        """A word that has been taken out of the reserve is not wanted after all."""
         raise NotImplementedError
 
     @cython.cfunc
@@ -87,6 +96,21 @@ class ReserveObject(PoolObject):
     # ---- the reserve
 
     @cython.cfunc
+    @cython.inline
+    @cython.exceptval(check=False)
+    def is_there(self) -> cython.bint:
+        """Has the pool a reserve? Not before it is made, nor when this process has destroyed it."""
+        return self.ref.root != cython.NULL
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def forked(self) -> cython.int:
+        """This is the child, and the pool in private memory a copy."""
+        if self.is_there():
+            mempool_forked(self.ref, self.backend)
+        return 0
+
+    @cython.cfunc
     @cython.exceptval(-1, check=False)
     def mend(self, status: cython.int) -> cython.bint:
         """After TIMED_OUT and the like: can the same call succeed now? Runs no signal handler: the caller has things to put
@@ -95,6 +119,8 @@ class ReserveObject(PoolObject):
             self.mapping.ensure_slot()
         elif status == TIMED_OUT:
             self.mapping.recover()
+            if robust_holder(cython.address(reserve_of(self.ref).lock)) > NR_SLOTS:
+                raise Corrupt(f"pool {self.name!r}: nobody can have the lock of its reserve as its word says")
         return status == NOT_REGISTERED or status == TIMED_OUT or status == INTERRUPTED
 
     @cython.cfunc
@@ -139,8 +165,9 @@ class ReserveObject(PoolObject):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def leave(self, waiter: uint64_t) -> cython.int:
-        while self.mend(mempool_leave(self.ref, waiter, _LOCK_NS)):
-            pass
+        if self.is_there():
+            while self.mend(mempool_leave(self.ref, waiter, _LOCK_NS)):
+                pass
         return self.given()
 
     @cython.cfunc
@@ -191,40 +218,48 @@ class ReserveObject(PoolObject):
         return 0
 
     def _note_wait(self, seconds: float, timed_out: bool) -> None:
+        self.check_open()
         if timed_out:
             self.count(cython.address(mempool_counts(self.ref).timeouts), 1)
         else:
             self.note_wait(seconds)
 
     def _woken(self, waiter: int) -> bool:
-        return waiter_state(self.ref, waiter) == WAITER_WOKEN
+        # Of a pool that is no more, too: the waiter looks again, and is told.
+        return not self.is_there() or waiter >= NO_TICKET or waiter_state(self.ref, waiter) == WAITER_WOKEN
 
     def _repolled(self) -> None:
+        self.check_open()
         self.count(cython.address(mempool_counts(self.ref).repolls), 1)
         self.mapping.recover()
 
     def _calls(self, seen: int) -> int:
         """Sleeps until a task of this process is woken by another process; what to give next time. -1: does not sleep."""
+        if not self.is_there():
+            return -1
         if seen >= 0:
             value: cython.uint = seen
             ns: uint64_t = self.slice_ns
             with cython.nogil:
                 calls_sleep(self.ref, value, ns)
-        return calls_seen(self.ref)
+        return calls_seen(self.ref) if self.is_there() else -1
 
     def _bump(self) -> None:
-        calls_bump(self.ref)
+        if self.is_there():
+            calls_bump(self.ref)
 
     # ---- looking
 
     @property
     def min_nr(self) -> int:
         """Elements that the reserve is to have."""
+        self.check_open()
         return read_once(cython.address(reserve_of(self.ref).min_nr), b"reserveobject.look")
 
     @property
     def curr_nr(self) -> int:
         """Elements that it has: a moment's look."""
+        self.check_open()
         return read_once(cython.address(reserve_of(self.ref).curr_nr), b"reserveobject.look")
 
     @property
@@ -247,23 +282,31 @@ class ReserveObject(PoolObject):
                 to[i] += read_once(cython.address(of[i]), b"reserveobject.sum")
         return 0
 
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def nr_waiters(self) -> cython.int:
+        r: cython.pointer(Reserve) = reserve_of(self.ref)
+        i: cython.int
+        waiters: cython.int = 0
+        self.check_open()
+        for i in range(NR_WAITER_WORDS):
+            waiters += popcount64(read_once(cython.address(r.waiting[i]), b"reserveobject.look"))
+        return waiters
+
     def stats(self) -> MempoolStats:
         """What the pool has done and who holds its elements: of all processes, since it was made. Walks the owner map of the
         backend for the holders. Thread-safe, process-safe; a moment's picture."""
         total: SlotCounts
         r: cython.pointer(Reserve) = reserve_of(self.ref)
         i: cython.int
-        waiters: cython.int = 0
         self.check_open()
         self.sum_counts(cython.address(total))
-        for i in range(NR_WAITER_WORDS):
-            waiters += popcount64(read_once(cython.address(r.waiting[i]), b"reserveobject.look"))
         low: uint64_t = read_once(cython.address(r.low_water), b"reserveobject.look")
         return MempoolStats(
             self.min_nr,
             self.curr_nr,
             self.outstanding,
-            waiters,
+            self.nr_waiters(),
             total.backend,
             total.reserve,
             total.refills,
@@ -285,16 +328,19 @@ class ReserveObject(PoolObject):
     def outstanding(self) -> int:
         """Elements that somebody holds."""
         total: SlotCounts
+        self.check_open()
         if self.backend != cython.NULL:
             return sum(self.elements_by_process().values())
         self.sum_counts(cython.address(total))
-        return total.backend + total.reserve - total.frees
+        # More came back than went out if somebody gave what was none of ours.
+        return total.backend + total.reserve - total.frees if total.backend + total.reserve > total.frees else 0
 
     def elements_by_process(self) -> dict:
         """How many elements each process holds, by its id; "shared": those that were pickled. Of a pool of blocks; what a process
         has taken from the same backend by itself counts, too, if it has the size of an element."""
         found: dict = {}
         slot: cython.int
+        self.check_open()
         if self.backend == cython.NULL:
             return found
         for slot in range(1, NR_SLOTS + 1):
@@ -312,7 +358,8 @@ class ReserveObject(PoolObject):
 
     def _publish_stuck(self, nr: int) -> None:
         """How many elements of this process cannot come back before it has been served."""
-        write_once(cython.address(mempool_counts(self.ref).stuck), nr, b"reserveobject.stuck")
+        if self.is_there():
+            write_once(cython.address(mempool_counts(self.ref).stuck), nr, b"reserveobject.stuck")
 
     def _is_stuck(self) -> tuple:
         """Is every element one of those? With their numbers by process. Relaxed: looked at again after each sleep."""
@@ -320,6 +367,9 @@ class ReserveObject(PoolObject):
         slot: cython.int
         stuck: uint64_t
         nr: uint64_t
+        self.check_open()
+        if read_once(cython.address(reserve_of(self.ref).granted), b"reserveobject.stuck"):
+            return False, found  # somebody has been woken who may be served yet
         if self.backend == cython.NULL:
             stuck = read_once(cython.address(mempool_counts(self.ref).stuck), b"reserveobject.stuck")
             return self.outstanding <= stuck and stuck > 0, found
@@ -338,6 +388,7 @@ class ReserveObject(PoolObject):
 
     def _own_elements(self) -> int:
         """How many elements this process holds."""
+        self.check_open()
         if self.backend == cython.NULL:
             return self.outstanding
         return mempool_outstanding(self.ref, self.backend, cython.cast(cython.uint, self.ref.arena.slot[0]))

@@ -25,18 +25,19 @@ class Sleepers:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self.waiting: dict[int, tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = {}
+        self.waiting: dict[int, tuple[asyncio.AbstractEventLoop, asyncio.Future[None], list[int]]] = {}
 
-    async def sleep(self, pool: Any, waiter: int, seconds: float) -> None:
-        """Until the waiter is woken, or the time is over."""
+    async def sleep(self, pool: Any, place: list[int], seconds: float) -> None:
+        """Until the waiter in `place` is woken, or the time is over."""
+        waiter = place[0] if place else -1
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         timer = loop.call_later(seconds, _complete, future)
         if self._pid != os.getpid():  # forked: the parent's tasks are not here
             self._reset()
         if waiter >= 0:
-            self.waiting[waiter] = (loop, future)
-            if pool.mapping.fd >= 0:
+            self.waiting[waiter] = loop, future, place
+            if pool.nbytes:  # else nobody else has this pool: its elements are objects
                 self._watch(pool)
         try:
             # Woken between joining the queue and this: nobody has seen the future.
@@ -54,15 +55,16 @@ class Sleepers:
             running = asyncio.get_running_loop()
         except RuntimeError:
             running = None
-        for waiter, (loop, future) in list(self.waiting.items()):
+        for waiter, (loop, future, place) in list(self.waiting.items()):
             if pool._woken(waiter):
                 if loop is running:
                     _complete(future)
-                elif not loop.is_closed():
-                    try:
-                        loop.call_soon_threadsafe(_complete, future)
-                    except RuntimeError:
-                        pass  # closed since
+                    continue
+                try:
+                    loop.call_soon_threadsafe(_complete, future)
+                except RuntimeError:  # closed: the task never runs again, and the turn is another's
+                    self.waiting.pop(waiter, None)
+                    pool._give_up(place, [])
 
     def _watch(self, pool: Any) -> None:
         """Starts the thread that hears of other processes' frees."""
@@ -97,16 +99,14 @@ async def alloc(pool: Any, nr: int, timeout: float | None) -> list[Any]:
     """nr elements for a task, all or none."""
     loop = asyncio.get_running_loop()
     got: list[Any] = []
-    waiter = -1
+    place: list[int] = []
     begun = None
     try:
-        done, waiter = pool._attempt(nr, got, waiter, False)
-        if done:
+        if pool._attempt(nr, got, place, False):
             return got
         begun = loop.time()
         while True:
-            done, waiter = pool._attempt(nr, got, waiter, True)
-            if done:
+            if pool._attempt(nr, got, place, True):
                 pool._note_wait(loop.time() - begun, False)
                 return got
             if nr > max(pool.min_nr, 1):
@@ -121,11 +121,11 @@ async def alloc(pool: Any, nr: int, timeout: float | None) -> list[Any]:
                 if seconds <= 0:
                     pool._note_wait(0.0, True)
                     raise WouldBlock(f"{pool!r}: no element came back within {timeout} s")
-            await pool.sleepers.sleep(pool, waiter if waiter >= 0 else -1, seconds if waiter >= 0 else 0.01)
-            if waiter >= 0 and not pool._woken(waiter):
+            await pool.sleepers.sleep(pool, place, seconds if place else min(seconds, 0.01))
+            if place and not pool._woken(place[0]):
                 pool._repolled()
             pool.holders.waits_no_more(pool)
     except BaseException:
         pool.holders.waits_no_more(pool)
-        pool._give_up(waiter, got)
+        pool._give_up(place, got)
         raise

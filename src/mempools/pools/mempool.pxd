@@ -25,6 +25,7 @@ cdef int mempool_give(PoolRef *pool, PoolRef *backend, const uint64_t *words, ui
 cdef bint mempool_wants(PoolRef *pool) noexcept nogil
 cdef void mempool_poison(PoolRef *pool, PoolRef *backend, uint64_t word, int byte, int last) noexcept nogil
 cdef int mempool_keep(PoolRef *pool, PoolRef *backend, uint64_t word) noexcept nogil
+cdef void mempool_forked(PoolRef *pool, PoolRef *backend) noexcept nogil
 cdef int mempool_leave(PoolRef *pool, uint64_t waiter, uint64_t timeout_ns) noexcept nogil
 cdef int mempool_room(PoolRef *pool, uint64_t nr) noexcept nogil
 cdef int mempool_set_min(PoolRef *pool, PoolRef *backend, uint64_t min_nr, uint64_t *surplus, uint64_t timeout_ns) noexcept nogil

@@ -77,6 +77,7 @@ from cython.cimports.mempools.pools.reserve import (
     available_locked,
     enqueue_locked,
     grant_locked,
+    leave_all_locked,
     leave_dead_locked,
     leave_locked,
     reserve_cell,
@@ -328,7 +329,9 @@ def keep(backend: cython.pointer(PoolRef), keeper: uint64_t, address: uint64_t, 
     pool: cython.pointer(PoolRef) = cython.address(loaded)
     if keeper >= NR_POOLS or pool_load(backend.arena, cython.cast(uint32_t, keeper), pool) != OK:
         return EXHAUSTED
-    if pool.kind != KIND_MEMPOOL or not is_of(pool, backend) or element_nbytes(pool) > nbytes:
+    if pool.kind != KIND_MEMPOOL or pool.root_nbytes < cython.sizeof(Reserve):
+        return EXHAUSTED
+    if not is_of(pool, backend) or element_nbytes(pool) > nbytes:
         return EXHAUSTED
     return mempool_keep(pool, backend, address)
 
@@ -398,7 +401,7 @@ def mempool_make(
 @cython.nogil
 @cython.exceptval(check=False)
 def mempool_room(pool: cython.pointer(PoolRef), nr: uint64_t) -> cython.int:
-    """Makes cells for nr elements: OK, EXHAUSTED, or the lock's status. Cells are never taken away."""
+    """Makes cells for nr elements: OK, EXHAUSTED, CORRUPT, or the lock's status. Cells are never taken away."""
     r: cython.pointer(Reserve) = reserve_of(pool)
     owner: uint32_t = cython.cast(uint32_t, pool.arena.slot[0])
     hint: Hint
@@ -414,6 +417,8 @@ def mempool_room(pool: cython.pointer(PoolRef), nr: uint64_t) -> cython.int:
     while nr > NR_INLINE and k <= segment_of(nr - 1):
         nbytes = cython.cast(uint64_t, NR_INLINE << 3) << k
         if read_once(cython.address(r.segments[k]), b"mempool.room"):
+            if reserve_cell(pool, ((cython.cast(uint64_t, 1) << k) - 1) * NR_INLINE) == cython.NULL:
+                return CORRUPT
             k += 1
             continue
         # Of the pool's own chunks, which it has for this, whatever its elements are.
@@ -526,7 +531,10 @@ def mempool_check(
     wrong[0] = 0
     for i in range(named[0]):
         cell = reserve_cell(pool, i)
-        if cell == cython.NULL or is_element(pool, backend, read_once(cell, b"mempool.check"), OWNER_RESERVE) != OK:
+        if cell == cython.NULL:  # the count is wrong: it may be any number
+            wrong[0] += named[0] - i
+            break
+        if is_element(pool, backend, read_once(cell, b"mempool.check"), OWNER_RESERVE) != OK:
             wrong[0] += 1
     reserve_unlock(pool, cython.address(woken))
     return OK
@@ -590,6 +598,36 @@ def refill_of_dead(pool: cython.pointer(PoolRef), backend: cython.pointer(PoolRe
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def mend_moving(pool: cython.pointer(PoolRef), backend: cython.pointer(PoolRef), slot: uint32_t) -> cython.void:
+    """The element that the lock's holder, who is no more, was moving goes into the reserve. Nobody has touched it since."""
+    r: cython.pointer(Reserve) = reserve_of(pool)
+    moving: uint64_t = read_once(cython.address(r.moving), b"mempool.mend")
+    cell: cython.pointer(uint64_t) = cython.NULL if moving == 0 else reserve_cell(pool, moving - 1)
+    if backend != cython.NULL and cell != cython.NULL:
+        if (
+            genpool_transfer(backend, read_once(cell, b"mempool.mend"), element_nbytes(pool), slot, OWNER_RESERVE)
+            == OK
+        ):
+            write_once(cython.address(r.curr_nr), moving, b"mempool.mend")
+    write_once(cython.address(r.moving), 0, b"mempool.mend")
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def mempool_forked(pool: cython.pointer(PoolRef), backend: cython.pointer(PoolRef)) -> cython.void:
+    """In a forked child, whose copy of a private arena it is: the threads that waited, or had the lock, are not here."""
+    r: cython.pointer(Reserve) = reserve_of(pool)
+    slot: uint32_t = cython.cast(uint32_t, pool.arena.slot[0])
+    if robust_holder(cython.address(r.lock)) == slot:
+        mend_moving(pool, backend, slot)
+        robust_unlock(cython.address(r.lock), slot)
+    leave_all_locked(r)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def mend(pool: cython.pointer(PoolRef), slot: uint32_t) -> cython.int:
     """For recovery: the reserve that the dead process may have had locked; its waiters; its elements. BUSY: a living process has
     had the lock for long: again later."""
@@ -597,8 +635,6 @@ def mend(pool: cython.pointer(PoolRef), slot: uint32_t) -> cython.int:
     loaded: PoolRef
     woken: Woken
     backend: cython.pointer(PoolRef)
-    moving: uint64_t
-    cell: cython.pointer(uint64_t)
     k: uint64_t
     status: cython.int
     if pool.root == cython.NULL or pool.root_nbytes < cython.sizeof(Reserve):
@@ -612,19 +648,7 @@ def mend(pool: cython.pointer(PoolRef), slot: uint32_t) -> cython.int:
     forget(cython.address(woken))
     if read_once(cython.address(r.made), b"mempool.mend"):
         backend = backend_of(pool, cython.address(loaded))
-        moving = read_once(cython.address(r.moving), b"mempool.mend")
-        if moving and backend != cython.NULL:
-            # Nobody has touched it since: the lock was the dead process's.
-            cell = reserve_cell(pool, moving - 1)
-            if (
-                cell != cython.NULL
-                and genpool_transfer(
-                    backend, read_once(cell, b"mempool.mend"), element_nbytes(pool), slot, OWNER_RESERVE
-                )
-                == OK
-            ):
-                write_once(cython.address(r.curr_nr), moving, b"mempool.mend")
-        write_once(cython.address(r.moving), 0, b"mempool.mend")
+        mend_moving(pool, backend, slot)
         for k in range(1, NR_SEGMENTS):
             if read_once(cython.address(r.segments[k]), b"mempool.mend"):
                 genpool_transfer(

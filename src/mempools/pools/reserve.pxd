@@ -88,6 +88,7 @@ cdef void leave_locked(Reserve *r, uint64_t waiter) noexcept nogil
 cdef void grant_locked(Reserve *r, Woken *woken) noexcept nogil
 cdef void wake_all_locked(Reserve *r, Woken *woken) noexcept nogil
 cdef void leave_dead_locked(Reserve *r, uint32_t slot) noexcept nogil
+cdef void leave_all_locked(Reserve *r) noexcept nogil
 
 cdef int64_t waiter_sleep(PoolRef *pool, uint64_t waiter, uint64_t timeout_ns) noexcept nogil
 cdef uint32_t waiter_state(PoolRef *pool, uint64_t waiter) noexcept nogil

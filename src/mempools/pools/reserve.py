@@ -29,6 +29,7 @@ if not cython.compiled:
     raise ImportError("mempools.pools.reserve is compiled code: run `make build` in a checkout, or install the wheel")
 
 from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
+from cython.cimports.mempools.layout.chunks import inside
 from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.machine.atomics import (
     fetch_add_relaxed32,
@@ -91,7 +92,7 @@ def reserve_cell(pool: cython.pointer(PoolRef), index: uint64_t) -> cython.point
     if k >= NR_SEGMENTS:
         return cython.NULL
     offset = read_once(cython.address(r.segments[k]), b"reserve.cell")
-    if offset == 0 or offset & 7 or offset > pool.arena.nbytes - ((NR_INLINE << k) << 3):
+    if not inside(pool.arena, offset, cython.cast(uint64_t, NR_INLINE << 3) << k):  # 0: there are none yet
         return cython.NULL
     return cython.cast(cython.pointer(uint64_t), pool.arena.base + offset) + (index - first)
 
@@ -348,6 +349,21 @@ def leave_dead_locked(r: cython.pointer(Reserve), slot: uint32_t) -> cython.void
             elif read_once32(cython.address(r.waiters[at].state), b"reserve.dead") == WAITER_WOKEN:
                 granted += read_once(cython.address(r.waiters[at].need), b"reserve.dead")
     write_once(cython.address(r.granted), granted, b"reserve.dead")
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def leave_all_locked(r: cython.pointer(Reserve)) -> cython.void:
+    """In a forked child's copy: those who wait are the parent's."""
+    w: uint64_t
+    bits: uint64_t
+    for w in range(NR_WAITER_WORDS):
+        bits = read_once(cython.address(r.waiting[w]), b"reserve.forked")
+        while bits:
+            leave_locked(r, (w << 6) + ctz64(bits))
+            bits &= bits - 1
+    write_once(cython.address(r.granted), 0, b"reserve.forked")
 
 
 # ---- sleeping
