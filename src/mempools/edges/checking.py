@@ -77,9 +77,8 @@ def main(args: argparse.Namespace) -> int:
         print(render.draw(trace, terminal, fold=not args.all))
         _save(args, trace)
         return 0
-    if (
-        args.jobs > 1 and len(names) > 1
-    ):  # a scenario each: to split a tree costs more than it brings, but for a large one
+    if args.jobs > 1 and len(names) > 1:
+        # A scenario each: to split a tree costs more than it brings, but for a large one.
         results = _check_beside(names, bounds, mutations, args)
     else:
         results = [_check(name, bounds, mutations, args) for name in names]
