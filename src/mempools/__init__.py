@@ -9,10 +9,13 @@ from mempools.errors import (
     NotOwned,
     PoolError,
     StaleHandle,
+    WaitForbidden,
+    WouldBlock,
 )
 from mempools.leftovers import ArenaInfo, arenas, gc
 from mempools.objects.atomic import AtomicU64
 from mempools.objects.block import Block
+from mempools.objects.contexts import in_noio, may_wait, noio
 from mempools.objects.genpoolobject import GenPool
 from mempools.objects.poolobject import trace_allocations
 from mempools.objects.sites import Allocation, allocations
@@ -34,8 +37,13 @@ __all__ = [
     "StaleHandle",
     "Store",
     "StoreStats",
+    "WaitForbidden",
+    "WouldBlock",
     "allocations",
     "arenas",
     "gc",
+    "in_noio",
+    "may_wait",
+    "noio",
     "trace_allocations",
 ]

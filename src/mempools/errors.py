@@ -29,3 +29,12 @@ class Corrupt(PoolError):
 
 class LayoutMismatch(PoolError):
     """Not an arena, an arena of another version or machine, or a pool of another configuration."""
+
+
+class WouldBlock(Exhausted):
+    """Nothing is there now, and the caller said that it may not wait, or it has waited as long as it may."""
+
+
+class WaitForbidden(PoolError, RuntimeError):
+    """A wait that could never end, or would stop the one who has to end it: refused at once. The message names who would
+    wait for whom, and what to call instead."""
