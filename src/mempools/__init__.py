@@ -17,6 +17,9 @@ from mempools.objects.atomic import AtomicU64
 from mempools.objects.block import Block
 from mempools.objects.contexts import in_noio, may_wait, noio
 from mempools.objects.genpoolobject import GenPool
+from mempools.objects.infos import MempoolStats
+from mempools.objects.mempoolobject import Mempool
+from mempools.objects.poison import PoisonWarning
 from mempools.objects.poolobject import trace_allocations
 from mempools.objects.sites import Allocation, allocations
 from mempools.store import Store, StoreStats
@@ -32,7 +35,10 @@ __all__ = [
     "Exhausted",
     "GenPool",
     "LayoutMismatch",
+    "Mempool",
+    "MempoolStats",
     "NotOwned",
+    "PoisonWarning",
     "PoolError",
     "StaleHandle",
     "Store",

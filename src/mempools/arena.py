@@ -17,6 +17,7 @@ from mempools.machine.memory import Progress
 from mempools.objects.algorithms import granule_shift
 from mempools.objects.arenacheck import pools_of, problems_of
 from mempools.objects.block import find_arenas_with
+from mempools.objects.blockmempool import BlockMempool, element_footprint, known_mempool, open_mempool
 from mempools.objects.genpoolobject import GenPool, open_genpool
 from mempools.objects.infos import ArenaStats, PoolInfo
 
@@ -179,6 +180,7 @@ class Arena:
         self._nbytes = mapping.nbytes
         self._id = mapping.id
         self._received_pools: dict[str, GenPool] = {}
+        self._received_mempools: dict[str, BlockMempool] = {}
         if kind != PRIVATE:
             _arenas[mapping.key] = self
 
@@ -268,6 +270,48 @@ class Arena:
             raise ValueError(f"shares {shares}: 0 to 2**20")
         return open_genpool(self, self._mapping, name, shift, limit, shares, foreign)
 
+    def mempool(
+        self,
+        name: str,
+        *,
+        nbytes: int | str,
+        min_nr: int,
+        size: int | str | None = None,
+        backend: GenPool | str | None = None,
+        shares: int = 256,
+        fifo: bool = False,
+        poison: bool | None = None,
+        repoll: float = 0.5,
+    ) -> BlockMempool:
+        """The Mempool `name` of elements of `nbytes` bytes, made if absent, with `min_nr` of them in reserve.
+
+        Elements are blocks of the pool's own memory, which grows on demand up to as many as `size` bytes hold, if that is
+        given; or of the GenPool `backend`, an object or a name. `shares`: how many of them may be pickled at a time. `fifo`: who
+        waits longest is served first, and nobody overtakes. `poison`: elements in the reserve are filled with a pattern that is
+        looked at when they are taken; None: if the environment's MEMPOOLS_DEBUG names "poison". `repoll`: seconds after which a
+        waiter asks the backend again. LayoutMismatch if there is one of another configuration; a reserve that was resized since
+        stays as it is. Exhausted if there is no room for the reserve. Thread-safe, process-safe, not lock-free."""
+        element = sizes.parse(nbytes)
+        if not 1 <= element <= 1 << 40:
+            raise ValueError(f"nbytes {nbytes!r}: an element has 1 to 2**40 bytes")
+        if not 0 <= min_nr <= 1 << 20:
+            raise ValueError(f"min_nr {min_nr}: 0 to 2**20")
+        if not 0 <= shares <= 1 << 20:
+            raise ValueError(f"shares {shares}: 0 to 2**20")
+        limit = 0 if size is None else sizes.parse(size)
+        if size is not None and (backend is not None or limit < element * max(min_nr, 1)):
+            raise ValueError(
+                f"size {size!r}: at least the reserve ({element * max(min_nr, 1)} bytes), and not with a backend"
+            )
+        limit = limit // element * element_footprint(element)
+        if isinstance(backend, str):
+            backend = open_genpool(self, self._mapping, backend, 0, 0, 0, None)
+        elif backend is not None and backend.mapping is not self._mapping:
+            raise ValueError(f"{backend!r} is not in {self!r}")
+        if poison is None:
+            poison = "poison" in os.environ.get("MEMPOOLS_DEBUG", "").split(",")
+        return open_mempool(self, self._mapping, name, element, min_nr, limit, backend, shares, fifo, poison, repoll)
+
     def store(self, name: str, *, codec: str | None = None, size: int | str | None = None) -> "Store":
         """The Store `name`, made if absent.
 
@@ -312,6 +356,13 @@ class Arena:
         pool = self._received_pools.get(name)
         if pool is None:
             pool = self._received_pools[name] = open_genpool(self, self._mapping, name, 0, 0, 0, None)
+        return pool
+
+    def _known_mempool(self, name: str) -> BlockMempool:
+        """For elements that arrive: the pool of that name, opened once."""
+        pool = self._received_mempools.get(name)
+        if pool is None:
+            pool = self._received_mempools[name] = known_mempool(self, self._mapping, name)
         return pool
 
     # ---- the end

@@ -7,7 +7,7 @@ import pytest
 
 from mempools import arenafile, names
 from mempools.arena import Arena
-from mempools.errors import Corrupt, Exhausted, LayoutMismatch, PoolError
+from mempools.errors import Corrupt, Exhausted, LayoutMismatch, PoolError, WouldBlock
 from mempools.layout.proctable import LIVE_BASE, SLOTS
 from mempools.machine import files, limits
 
@@ -304,3 +304,14 @@ def test_only_own_files_are_believed(tmp_path):
         with pytest.raises(PermissionError, match="made by user 12345"):
             Arena.attach("a")
     Arena.unlink("a")
+
+
+@pytest.mark.parametrize(("nbytes", "nr"), [(4096, 4), (600 << 10, 4), (640 * 480 * 3, 5), (1 << 20, 3)])
+def test_the_size_of_a_mempool_counts_elements(nbytes, nr):
+    """Also of elements that are no whole number of pages, or of large granules."""
+    with Arena("8M") as arena:
+        pool = arena.mempool("frames", nbytes=nbytes, min_nr=nr - 1, size=nr * nbytes)
+        held = [pool.alloc(wait=False) for _ in range(nr)]
+        with pytest.raises(WouldBlock):
+            pool.alloc(wait=False)
+        del held

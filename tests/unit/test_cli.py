@@ -1,5 +1,6 @@
 """The command line, as a user sees it: what it prints, where, and its exit status."""
 
+import dataclasses
 import io
 import json
 import os
@@ -12,7 +13,7 @@ import pytest
 
 import mempools as mp
 from mempools import codecs
-from mempools.edges import cli, pack, tree
+from mempools.edges import cli, pack, stat, tree
 from mempools.edges.progress import Progress
 from mempools.leftovers import arenas, gc
 
@@ -122,6 +123,77 @@ def test_stat(packed, run):
     assert store["count"] == 6 and store["logical_bytes"] > 102_400
     assert store["memory_bytes"] < found["arena_bytes"]
     assert store["ratio"] == round(store["logical_bytes"] / store["memory_bytes"], 3)
+
+
+@pytest.fixture
+def arena():
+    with mp.Arena.create("t", "1M") as arena:
+        yield arena
+        mp.Arena.unlink("t")
+
+
+def test_stat_of_an_arena_without_a_store(arena, run):
+    status, out, err = run("stat", "t")
+    assert (status, err) == (0, "")
+    assert out.startswith("arena    t, 1 MiB (1048576 bytes), id ") and out.count("\n") == 1
+    assert json.loads(run("stat", "t", "--json")[1])["mempools"] == {}
+
+
+def test_stat_of_mempools(arena, run):
+    pool = arena.mempool("frames", nbytes=4096, min_nr=3, size=4 * 4096)
+    backend = arena.genpool("blocks", granule=1024)
+    arena.mempool("others", nbytes=4000, min_nr=2, backend=backend)
+    held = [pool.alloc() for _ in range(4)]
+    pid = os.getpid()
+    with pytest.raises(mp.WouldBlock):
+        pool.alloc(timeout=0)
+    assert run("stat", "t")[1].splitlines()[1:] == [
+        "mempool  'frames', elements of 4 KiB",
+        "  reserve          0 of 3, low-water mark 0",
+        f"  held             4  4 by process {pid}",
+        "  waiting          0 now",
+        "  taken            7  4 from the backend, 3 from the reserve",
+        "  freed            3  3 into the reserve",
+        "  waits            0  1 timed out, 0 looked again",
+        "mempool  'others', elements of 3.91 KiB",
+        "  reserve          2 of 2, low-water mark 2",
+        "  held             0",
+        "  waiting          0 now",
+        "  taken            2  2 from the backend, 0 from the reserve",
+        "  freed            2  2 into the reserve",
+        "  waits            0  0 timed out, 0 looked again",
+    ]
+    found = json.loads(run("stat", "t", "--json")[1])["mempools"]["frames"]
+    expected = dataclasses.asdict(pool.stats())
+    assert found.pop("element_bytes") == 4096
+    assert found == json.loads(json.dumps(expected)) and found["holders"] == {str(pid): 4}
+    del held[0]
+    assert "  freed            4  4 into the reserve" in run("stat", "t")[1]
+
+
+def test_stat_shows_a_mempool_that_a_killed_process_held(arena, run):
+    pool = arena.mempool("frames", nbytes=4096, min_nr=2, size=8192)
+    pid = os.fork()
+    if pid == 0:
+        pool.alloc_offset(), pool.alloc_offset()
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    found = json.loads(run("stat", "t", "--json")[1])["mempools"]["frames"]
+    assert (found["curr_nr"], found["outstanding"], found["holders"], found["reserve"]) == (2, 0, {}, 2)
+
+
+@pytest.mark.parametrize(
+    ("counts", "shown"),
+    [
+        ({}, ""),
+        ({0: 1}, "; 0 us |█| 1 us"),
+        ({3: 8, 4: 1, 6: 4}, "; 4 us |█▁ ▄| 64 us"),
+        ({11: 1, 21: 1}, "; 1.02 ms |█         █| 2.1 s"),
+        ({23: 5}, "; 4.19 s |█| ever"),
+    ],
+)
+def test_stat_draws_a_histogram(counts, shown):
+    assert stat.histogram([counts.get(i, 0) for i in range(24)]) == shown
 
 
 def test_verify(packed, files, run):

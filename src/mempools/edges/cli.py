@@ -16,12 +16,11 @@ from typing import Any, NoReturn
 
 from mempools import sizes
 from mempools.arena import Arena
-from mempools.edges import checking
+from mempools.edges import checking, stat
 from mempools.edges import pack as packing
-from mempools.edges.tree import MANIFEST, key_of, path_of
+from mempools.edges.tree import key_of, path_of
 from mempools.errors import Corrupt, PoolError
 from mempools.leftovers import ArenaInfo, arenas, gc
-from mempools.objects.storescan import store_names
 from mempools.store import Store
 
 Result = int
@@ -202,34 +201,12 @@ def _state(info: ArenaInfo) -> str:
 
 def _stat(args: argparse.Namespace) -> Result:
     with _attach(args.name) as arena:
-        found: dict[str, Any] = {"name": args.name, "arena_bytes": arena.nbytes, "id": arena.id, "stores": {}}
-        for name in store_names(arena._mapping):
-            store = arena.store(name)
-            stats = store.stats()
-            found["stores"][name] = {
-                "codec": store.codec,
-                "count": stats.count - (MANIFEST in store),
-                "logical_bytes": stats.logical_bytes,
-                "stored_bytes": stats.stored_bytes,
-                "memory_bytes": stats.memory_bytes,
-                "ratio": round(stats.ratio, 3),
-                "compression": round(stats.compression, 3),
-            }
-        found["pids"] = sorted({process.pid for process in arena.processes() if process.pid != os.getpid()})
+        found = stat.figures(arena)
     if args.json:
         _print_json(found)
-        return 0
-    nbytes = found["arena_bytes"]
-    _print(f"arena    {found['name']}, {sizes.text(nbytes)} ({nbytes} bytes), id {found['id']}")
-    if found["pids"]:
-        _print(f"open in  {', '.join(map(str, found['pids']))}")
-    for name, store_stats in found["stores"].items():
-        _print(f"store    {name!r}, {store_stats['count']} keys, codec {store_stats['codec']}")
-        for label in ("logical", "stored", "memory"):
-            nbytes = store_stats[f"{label}_bytes"]
-            _print(f"  {label:<8}{sizes.text(nbytes):>10}  {nbytes} bytes")
-        ratio, by_codec = store_stats["ratio"], store_stats["compression"]
-        _print(f"  ratio   {ratio:>10.2f}  logical / memory ({by_codec:.2f} by the codec)")
+    else:
+        for line in stat.lines(found):
+            _print(line)
     return 0
 
 
@@ -360,7 +337,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("cat", _cat, "print values")
     sub.add_argument("name", metavar="NAME")
     sub.add_argument("key", metavar="KEY", nargs="+")
-    sub = command("stat", _stat, "show sizes")
+    sub = command("stat", _stat, "show sizes, stores, and the reserves of mempools")
     sub.add_argument("name", metavar="NAME")
     sub = command("verify", _verify, "compare a directory with an arena, byte by byte")
     sub.add_argument("directory", metavar="DIR")

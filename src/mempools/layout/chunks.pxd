@@ -11,3 +11,4 @@ cdef int pool_update(PoolRef *pool) noexcept nogil
 cdef uint64_t pool_known(PoolRef *pool) noexcept nogil
 cdef void pool_forget(PoolRef *pool) noexcept nogil
 cdef bint inside_chunk(ArenaRef *arena, uint64_t offset) noexcept nogil
+cdef bint inside(ArenaRef *arena, uint64_t offset, uint64_t nbytes) noexcept nogil

@@ -11,10 +11,11 @@ as that slot, so that a sweep that dies leaves the same trace as the first death
 Order (each step leaves the next ones possible):
   1. directory lock: taken, or found to be the dead one's. Nothing may be destroyed under a sweep.
   2. directory entries that it was making or destroying; pages that it published but did not hand over.
-  3. per pool: what the pool's kind mends (register_mend), which decides who owns each half-moved block;
-     then the owner maps: every byte of the dead slot is cleared; full bits are forgotten.
-  4. the page map, last: a page may only be released when no pool names it.
-  5. directory lock released.
+  3. per pool: what the pool's kind mends (register_mend), which decides who owns each half-moved block. All pools before
+     the next step: one may have a say in whose another's blocks are.
+  4. per pool, the owner maps: every byte of the dead slot is cleared; full bits are forgotten.
+  5. the page map, last: a page may only be released when no pool names it.
+  6. directory lock released.
 
 Crash windows. [D:recovery.locked] the directory lock is held in the dead slot's name: the next sweep finds it so.
 [D:recovery.mended] a kind's structures are mended, its blocks not yet released: mending again changes nothing.
@@ -81,8 +82,19 @@ def mend_entry(arena: cython.pointer(ArenaRef), index: uint32_t, slot: uint32_t)
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def mend_pool(arena: cython.pointer(ArenaRef), index: uint32_t, slot: uint32_t) -> cython.int:
+    """Step 3 for one pool: OK, or BUSY."""
+    pool: PoolRef
+    if pool_load(arena, index, cython.address(pool)) != OK or pool.kind >= NR_KINDS or _mends[pool.kind] == cython.NULL:
+        return OK
+    return BUSY if _mends[pool.kind](cython.address(pool), slot) == BUSY else OK
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def sweep_pool(arena: cython.pointer(ArenaRef), index: uint32_t, slot: uint32_t) -> cython.void:
-    """Steps 3 and 4 for one pool."""
+    """Steps 4 and 5 for one pool."""
     pool: PoolRef
     users: cython.pointer(uint64_t)
     i: uint64_t
@@ -93,9 +105,6 @@ def sweep_pool(arena: cython.pointer(ArenaRef), index: uint32_t, slot: uint32_t)
     write_once(
         users, read_once(users, b"recovery.users") & ~(cython.cast(uint64_t, 1) << (slot & 63)), b"recovery.users"
     )
-    if pool.kind < NR_KINDS and _mends[pool.kind] != cython.NULL:
-        _mends[pool.kind](cython.address(pool), slot)
-    window(b"D:recovery.mended")
     for i in range(pool.nr_chunks):
         sweep(pool.chunks[i].map, pool.chunks[i].summary, pool.chunks[i].nr_words, slot)
         forget_full(pool.chunks[i].summary, pool.chunks[i].nr_words)
@@ -105,16 +114,22 @@ def sweep_pool(arena: cython.pointer(ArenaRef), index: uint32_t, slot: uint32_t)
 @cython.nogil
 @cython.exceptval(check=False)
 def sweep_slot(arena: cython.pointer(ArenaRef), slot: uint32_t) -> cython.int:
-    """OK, or BUSY while somebody makes or destroys a pool: nothing was done, try again later."""
+    """OK, or BUSY while somebody makes or destroys a pool, or has a lock that is needed here: try again later."""
     lock: cython.pointer(uint32_t) = cython.address(arena.super.directory_lock)
     index: uint32_t
+    status: cython.int = OK
     if robust_holder(lock) != slot and robust_trylock(lock, slot) != OK:
         return BUSY
     window(b"D:recovery.locked")
     for index in range(1, NR_POOLS):
         mend_entry(arena, index, slot)
     for index in range(1, NR_POOLS):
-        sweep_pool(arena, index, slot)
-    sweep_pool(arena, 0, slot)
+        if mend_pool(arena, index, slot) != OK:
+            status = BUSY
+    window(b"D:recovery.mended")
+    if status == OK:
+        for index in range(1, NR_POOLS):
+            sweep_pool(arena, index, slot)
+        sweep_pool(arena, 0, slot)
     robust_unlock(lock, slot)
-    return OK
+    return status

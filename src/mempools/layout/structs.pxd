@@ -11,6 +11,7 @@
 #   owner in 1..NR_SLOTS        the block is that process's: when it dies, recovery releases it
 #   owner == OWNER_SHARED       exactly one LIVE or FREEING ShareRecord of the pool names the block
 #   owner == OWNER_STRUCT       a structure that lives in the arena names the block (pool, table, store entry)
+#   owner == OWNER_RESERVE      the reserve of exactly one Mempool names the block
 #   owner == OWNER_META         never allocated, never free: the arena's own header pages, the tail of the last word
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
@@ -27,6 +28,7 @@ cdef enum:
     KIND_PAGES = 1             # pool kinds
     KIND_GENPOOL = 2
     KIND_STORE = 3
+    KIND_MEMPOOL = 4
     NR_KINDS = 16
 
     # low byte of ProcSlot.state, PoolEntry.state and ShareRecord.state; see the modules that own them
@@ -112,5 +114,5 @@ cdef struct Chunk:             # 128 bytes; constant after its offset is in Pool
 cdef struct ShareRecord:       # 128 bytes
     uint64_t state             # generation << 16 | slot << 8 | STATE_*
     uint64_t address           # constant while not FREE
-    uint64_t nr                # granules, constant while not FREE
+    uint64_t nr                # granules, constant while not FREE; top byte: the pool that gets them back, 0: this one
     uint64_t lanes[13]         # 7 bytes each: 0, or a holder's slot, or a ticket's sender slot | START; above: the generation

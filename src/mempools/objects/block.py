@@ -26,7 +26,7 @@ from cython.cimports.mempools.machine.atomics import (
 )
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.genpoolobject import GenPool
-from cython.cimports.mempools.objects.poolobject import tracing
+from cython.cimports.mempools.objects.poolobject import PoolObject, tracing
 from cython.cimports.mempools.parts.status import DOUBLE_FREE, OK
 from cython.cimports.mempools.pools.genpool import genpool_free
 from cython.cimports.mempools.pools.shares import (
@@ -128,10 +128,19 @@ class Block:
 
     @cython.cfunc
     @cython.exceptval(check=False)
+    def let_go(self) -> uint64_t:
+        """The memory is the caller's from now on; nobody else knows the block."""
+        self.exports = _FREED
+        return self.address
+
+    @cython.cfunc
+    @cython.exceptval(-100, check=False)
     def give_back(self) -> cython.int:
-        """Frees or drops; OK, or why not. Calls no Python."""
+        """Frees or drops; OK, or why not. Calls Python only for an element whose Mempool must be mended first."""
         if self.shared:
             return share_drop(self.pool.ref, cython.address(self.share), False)
+        if self.keeper is not None and self.keeper.keep_element(self.pool.ref, self.address) == OK:
+            return OK
         return genpool_free(self.pool.ref, self.address, self.nbytes)
 
     def __dealloc__(self):
@@ -164,9 +173,13 @@ class Block:
             self.pool.note_free(self.address)
 
     def __enter__(self):
+        if self.keeper is not None:
+            self.keeper.entered(self)
         return self
 
     def __exit__(self, *exc):
+        if self.keeper is not None:
+            self.keeper.left(self)
         if not self.freed:
             self.free()
 
@@ -214,7 +227,8 @@ class Block:
                 if read_once(cython.address(self.exports), b"block.send") == _FREED:
                     raise NotOwned("a freed block cannot be sent")
                 if not self.shared:
-                    status = share_create(self.pool.ref, self.address, self.nbytes, cython.address(self.share))
+                    keeper: uint64_t = 0 if self.keeper is None else self.keeper.ref.index
+                    status = share_create(self.pool.ref, self.address, self.nbytes, keeper, cython.address(self.share))
                     self.shared = status == OK
             if status == OK:
                 status = share_ticket(self.pool.ref, cython.address(self.share), cython.address(ticket))
@@ -223,7 +237,8 @@ class Block:
             if not self.pool.may_retry(status):
                 self.pool.fail(status, self.address, self.nbytes)
         where = (self.address, self.nbytes, ticket.record, ticket.generation, ticket.lane)
-        return _load, (self.pool.arena._description(), self.pool.name, where)
+        name = self.pool.name if self.keeper is None else (self.keeper.name,)
+        return _load, (self.pool.arena._description(), name, where)
 
     def __copy__(self):
         raise TypeError("a block has one owner: copy its bytes, or pickle it to share it")
@@ -250,8 +265,14 @@ def _load(arena, name, where):
     ticket: Share
     held: Share
     address, nbytes, ticket.record, ticket.generation, ticket.lane = where
-    pool: GenPool = arena._known_genpool(name)
+    keeper: PoolObject = None
+    if type(name) is tuple:  # an element of a Mempool
+        keeper = arena._known_mempool(name[0])
+        pool: GenPool = keeper.blocks_of()
+    else:
+        pool = arena._known_genpool(name)
     block: Block = empty_block(pool, nbytes)
+    block.keeper = keeper
     status: cython.int
     pool.mapping.ensure_slot()
     pool.check_open()

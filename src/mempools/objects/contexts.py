@@ -9,7 +9,7 @@ The scope is a context variable: an asyncio task that is made inside inherits it
 starts it hands `contextvars.copy_context()` on.
 """
 
-import asyncio
+import sys
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
@@ -18,17 +18,17 @@ from typing import Self
 from mempools.errors import WaitForbidden
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that makes one three times slower to make
 class _Scope:
     pool: object | None  # whose callback it is; None: a `noio` of a user's
     waits: bool  # may the callback wait for others?
     outer: "_Scope | None"
 
 
-_scope: ContextVar[_Scope | None] = ContextVar("mempools.scope", default=None)
+scope_var: ContextVar[_Scope | None] = ContextVar("mempools.scope", default=None)
 
 
-class noio:  # noqa: N801  the name of the kernel's scope
+class noio:
     """A scope whose code must not cause input or output, however indirectly (memalloc_noio_save in include/linux/sched/mm.h).
 
     Inside it pools do nothing slow on the caller's behalf: no growth, reclaim, compaction or writeback. Waiting for elements
@@ -36,16 +36,16 @@ class noio:  # noqa: N801  the name of the kernel's scope
     Thread-safe; it is of the entering thread or task alone."""
 
     def __enter__(self) -> Self:
-        self._token = _scope.set(_Scope(None, True, _scope.get()))
+        self._token = scope_var.set(_Scope(None, True, scope_var.get()))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _scope.reset(self._token)
+        scope_var.reset(self._token)
 
 
-class callback:  # noqa: N801
+class callback:
     """Entered by a pool around each callback of a user's: a noio scope in which that pool cannot be waited for."""
 
     __slots__ = ("_pool", "_token", "_waits")
@@ -55,33 +55,40 @@ class callback:  # noqa: N801
         self._waits = waits
 
     def __enter__(self) -> None:
-        self._token = _scope.set(_Scope(self._pool, self._waits, _scope.get()))
+        self._token = scope_var.set(_Scope(self._pool, self._waits, scope_var.get()))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _scope.reset(self._token)
+        scope_var.reset(self._token)
+
+
+def _on_event_loop() -> bool:
+    asyncio = sys.modules.get(
+        "asyncio"
+    )  # importing it takes longer than importing mempools; not loaded: there is no loop
+    return asyncio is not None and asyncio._get_running_loop() is not None
 
 
 def in_noio() -> bool:
     """Is the caller inside a `noio` scope, or a callback of a pool? Any context; thread-safe."""
-    return _scope.get() is not None
+    return scope_var.get() is not None
 
 
 def may_wait() -> bool:
     """May the caller, a callback of a pool, wait? Not at a pool's first attempt, nor for a caller that said wait=False, nor on
     an event loop's thread (gfpflags_allow_blocking in include/linux/gfp.h). Any context; thread-safe."""
-    scope = _scope.get()
+    scope = scope_var.get()
     while scope is not None:
         if not scope.waits:
             return False
         scope = scope.outer
-    return asyncio._get_running_loop() is None
+    return not _on_event_loop()
 
 
 def check_wait(pool: object, what: str, instead: str) -> None:
     """WaitForbidden unless the caller may wait for `pool`: `what` it asks for, and what to call `instead` on an event loop."""
-    scope = _scope.get()
+    scope = scope_var.get()
     while scope is not None:
         if scope.pool is pool:
             raise WaitForbidden(
@@ -94,7 +101,7 @@ def check_wait(pool: object, what: str, instead: str) -> None:
                 "return None, the pool asks again where waiting is allowed"
             )
         scope = scope.outer
-    if asyncio._get_running_loop() is not None:
+    if _on_event_loop():
         raise WaitForbidden(
             f"{what} of {pool!r} would stop the event loop of this thread, and with it the tasks that give elements back: "
             f"{instead}"

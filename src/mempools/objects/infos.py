@@ -49,3 +49,29 @@ class ArenaStats:
     pools: tuple[PoolInfo, ...]
     processes: int
     recovered: int
+
+
+@dataclass(frozen=True)
+class MempoolStats:
+    """Elements: `curr_nr` in the reserve, which is to have `min_nr`; `outstanding` in somebody's hands; `holders` maps process
+    ids to how many, with "shared" for those that were pickled. `waiters` wait now.
+
+    Since the pool was made, by all processes: elements that came from the `backend` and from the `reserve`; `frees`, of
+    which `refills` went into the reserve; `waits` that ended with an element, `timeouts` that did not; `repolls`: looks of
+    waiters that nobody had woken. `low_water`: the least that the reserve ever had. `wait_histogram[i]`: waits of less than
+    2**i microseconds, and not less than half of that."""
+
+    min_nr: int
+    curr_nr: int
+    outstanding: int
+    waiters: int
+    backend: int
+    reserve: int
+    refills: int
+    frees: int
+    waits: int
+    repolls: int
+    timeouts: int
+    low_water: int
+    wait_histogram: tuple[int, ...]
+    holders: dict[int | str, int]

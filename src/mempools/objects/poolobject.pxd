@@ -22,3 +22,9 @@ cdef class PoolObject:
     cdef str describe(self, uint64_t address)
     cdef int fail(self, int status, uint64_t address, uint64_t nbytes) except -1
     cdef dict holders_of(self, PoolRef *ref)
+
+    # of a Mempool, for its elements
+    cdef int keep_element(self, PoolRef *backend, uint64_t address) except -100
+    cdef object blocks_of(self)
+    cdef int entered(self, object element) except -1
+    cdef int left(self, object element) except -1

@@ -17,7 +17,7 @@ from cython.cimports.mempools.layout.refs import ChunkRef, PoolRef
 from cython.cimports.mempools.layout.structs import NAME_BYTES, NR_SLOTS, STATE_LIVE
 from cython.cimports.mempools.objects.words import to_u64
 from cython.cimports.mempools.parts.ownermap import block_length, block_start, count_owner, owner_at
-from cython.cimports.mempools.parts.owners import OWNER_MASK, OWNER_META, OWNER_SHARED, OWNER_STRUCT
+from cython.cimports.mempools.parts.owners import OWNER_MASK, OWNER_META, OWNER_RESERVE, OWNER_SHARED, OWNER_STRUCT
 from cython.cimports.mempools.parts.search import largest_run
 from cython.cimports.mempools.parts.status import (
     BUSY,
@@ -47,7 +47,7 @@ _nowhere = cython.declare(Mapping, Mapping.__new__(Mapping))
 _nothing = cython.declare(PoolRef)
 pool_forget(cython.address(_nothing))
 
-KIND_NAMES = {1: "pages", 2: "genpool", 3: "store"}
+KIND_NAMES = {1: "pages", 2: "genpool", 3: "store", 4: "mempool"}
 
 
 tracing = False
@@ -203,6 +203,8 @@ class PoolObject:
         nbytes = block_length(chunk.map, chunk.nr, first) << self.ref.shift
         if owner == OWNER_SHARED:
             whose = "shared by pickling"
+        elif owner == OWNER_RESERVE:
+            whose = "in a mempool's reserve: nobody's"
         elif owner == OWNER_STRUCT or owner == OWNER_META:
             whose = "part of the arena's own structures"
         elif owner == self.mapping.ref.slot[0]:
@@ -258,6 +260,8 @@ class PoolObject:
                 if self.mapping.ref.slots[owner].state & 0xFF != STATE_LIVE:
                     continue
                 key: object = self.mapping.ref.slots[owner].pid
+            elif owner == OWNER_RESERVE:
+                key = "reserve"
             elif owner == OWNER_STRUCT:
                 key = "structures"
             elif owner == OWNER_SHARED:
@@ -270,6 +274,30 @@ class PoolObject:
             if nr:
                 found[key] = found.get(key, 0) + (nr << ref.shift)
         return found
+
+    # ---- for elements: what a Mempool does
+
+    @cython.cfunc
+    @cython.exceptval(-100, check=False)
+    def keep_element(self, backend: cython.pointer(PoolRef), address: uint64_t) -> cython.int:
+        """An element comes back: OK if it is in the reserve now."""
+        return EXHAUSTED
+
+    @cython.cfunc
+    def blocks_of(self) -> object:
+        """The GenPool that the elements are blocks of."""
+        raise TypeError(f"{self!r} has no elements")
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def entered(self, element: object) -> cython.int:
+        """The caller's thread or task holds an element until it says `left`."""
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def left(self, element: object) -> cython.int:
+        return 0
 
     # ---- what there is
 

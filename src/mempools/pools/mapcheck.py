@@ -27,7 +27,14 @@ from cython.cimports.mempools.machine.atomics import cpu_relax, read_once, this_
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.lanes import has_free_lane
 from cython.cimports.mempools.parts.ownermap import block_length, count_owner, owner_at
-from cython.cimports.mempools.parts.owners import OWNER_MASK, OWNER_META, OWNER_SHARED, OWNER_STRUCT, START
+from cython.cimports.mempools.parts.owners import (
+    OWNER_MASK,
+    OWNER_META,
+    OWNER_RESERVE,
+    OWNER_SHARED,
+    OWNER_STRUCT,
+    START,
+)
 from cython.cimports.mempools.pools.genpool import genpool_chunk
 
 register_module(cython.address(this_module_step))
@@ -65,7 +72,7 @@ def wrong_at(pool: cython.pointer(PoolRef), chunk: cython.pointer(ChunkRef), ind
     if owner <= NR_SLOTS:
         state: uint64_t = read_once(cython.address(pool.arena.slots[owner].state), b"mapcheck.slot")
         return 0 if state & 0xFF == STATE_LIVE else NOBODY
-    return 0 if owner in (OWNER_STRUCT, OWNER_SHARED, OWNER_META) else NOBODY
+    return 0 if owner in (OWNER_RESERVE, OWNER_STRUCT, OWNER_SHARED, OWNER_META) else NOBODY
 
 
 @cython.cfunc
@@ -82,12 +89,20 @@ def stays_wrong(pool: cython.pointer(PoolRef), chunk: cython.pointer(ChunkRef), 
 
 
 @cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def granules_of(record: cython.pointer(ShareRecord)) -> uint64_t:
+    return read_once(cython.address(record.nr), b"mapcheck.share") & ((cython.cast(uint64_t, 1) << 56) - 1)
+
+
+@cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def share_is_whole(pool: cython.pointer(PoolRef), record: cython.pointer(ShareRecord)) -> cython.bint:
     """A LIVE record: one SHARED block of its length, and somebody who holds it. A moment's look."""
     address: uint64_t = read_once(cython.address(record.address), b"mapcheck.share")
-    nr: uint64_t = read_once(cython.address(record.nr), b"mapcheck.share")
+    nr: uint64_t = granules_of(record)
     chunk: cython.pointer(ChunkRef)
     w: uint64_t
     held: cython.bint = False
@@ -138,7 +153,7 @@ def map_check(pool: cython.pointer(PoolRef), problems: cython.pointer(Problem), 
                 break
             looks += 1
         if state == STATE_LIVE:
-            named += read_once(cython.address(record.nr), b"mapcheck.share")
+            named += granules_of(record)
             if looks == _LOOKS:
                 nr = tell(problems, room, nr, LOST_SHARE, i, 0)
         elif state in (STATE_SETUP, STATE_DROPPING):

@@ -78,6 +78,18 @@ register_module(cython.address(this_module_step))
 
 _IN_WORD = cython.declare(uint64_t, 7)  # lanes; above them the generation's tag
 _NR_WORDS = cython.declare(uint64_t, NR_LANES // 7)
+_KEEPER_SHIFT = cython.declare(uint64_t, 56)  # of ShareRecord.nr
+_NR_MASK = cython.declare(uint64_t, (1 << 56) - 1)
+_keep = cython.declare(keep_fn, cython.NULL)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def register_keeper(fn: keep_fn) -> cython.void:
+    """At import, by the module whose pools take blocks back that others have shared."""
+    global _keep
+    _keep = fn
 
 
 @cython.cfunc
@@ -187,7 +199,10 @@ def try_end(
             nr = read_once(cython.address(record.nr), b"shares.end")
             finish(pool, record, generation, slot)
             if slot == pool.arena.slot[0]:
-                genpool_free(pool, address, nr << pool.shift)
+                keeper: uint64_t = nr >> _KEEPER_SHIFT
+                nr = (nr & _NR_MASK) << pool.shift
+                if keeper == 0 or _keep == cython.NULL or _keep(pool, keeper, address, nr) != OK:
+                    genpool_free(pool, address, nr)
             return True
         back_to_live(record, live)
 
@@ -212,7 +227,7 @@ def finish(
     genpool_transfer(
         pool,
         read_once(cython.address(record.address), b"shares.finish"),
-        read_once(cython.address(record.nr), b"shares.finish") << pool.shift,
+        (read_once(cython.address(record.nr), b"shares.finish") & _NR_MASK) << pool.shift,
         OWNER_SHARED,
         cython.cast(uint32_t, slot),
     )
@@ -225,9 +240,10 @@ def finish(
 @cython.nogil
 @cython.exceptval(check=False)
 def share_create(
-    pool: cython.pointer(PoolRef), address: uint64_t, nbytes: uint64_t, share: cython.pointer(Share)
+    pool: cython.pointer(PoolRef), address: uint64_t, nbytes: uint64_t, keeper: uint64_t, share: cython.pointer(Share)
 ) -> cython.int:
-    """Turns a block of this process into a shared one that it holds: OK, TABLE_FULL, NOT_REGISTERED."""
+    """Turns a block of this process into a shared one that it holds: OK, TABLE_FULL, NOT_REGISTERED. `keeper`: the pool that
+    gets the block at its end (its place in the directory), 0: this one."""
     slot: uint64_t = pool.arena.slot[0]
     i: uint64_t
     w: uint64_t
@@ -253,7 +269,9 @@ def share_create(
         return TABLE_FULL
     window(b"D:shares.setup")
     write_once(cython.address(record.address), address, b"shares.create")
-    write_once(cython.address(record.nr), ((nbytes - 1) >> pool.shift) + 1, b"shares.create")
+    write_once(
+        cython.address(record.nr), keeper << _KEEPER_SHIFT | (((nbytes - 1) >> pool.shift) + 1), b"shares.create"
+    )
     for w in range(_NR_WORDS):
         write_once(
             cython.address(record.lanes[w]), (generation & 0xFF) << 56 | (slot if w == 0 else 0), b"shares.create"
@@ -327,7 +345,7 @@ def share_redeem(
     if (
         nbytes == 0
         or read_once(cython.address(record.address), b"shares.redeem") != address
-        or read_once(cython.address(record.nr), b"shares.redeem") != ((nbytes - 1) >> pool.shift) + 1
+        or read_once(cython.address(record.nr), b"shares.redeem") & _NR_MASK != ((nbytes - 1) >> pool.shift) + 1
     ):
         return FOREIGN
     held[0] = ticket[0]
@@ -433,7 +451,7 @@ def still_shared(pool: cython.pointer(PoolRef), record: cython.pointer(ShareReco
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def mend(pool: cython.pointer(PoolRef), slot: uint32_t) -> cython.int:
+def share_mend(pool: cython.pointer(PoolRef), slot: uint32_t) -> cython.int:
     """Recovery's step 3 for a GenPool: the share records of a dead process."""
     i: uint64_t
     lane: uint64_t
@@ -462,4 +480,4 @@ def mend(pool: cython.pointer(PoolRef), slot: uint32_t) -> cython.int:
     return OK
 
 
-register_mend(KIND_GENPOOL, mend)
+register_mend(KIND_GENPOOL, share_mend)

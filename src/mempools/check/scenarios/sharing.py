@@ -95,7 +95,7 @@ def set_ticket(stage: cython.pointer(Stage)) -> cython.int:
     """Process 1 shares its block, and everybody has the ticket."""
     actor: cython.pointer(Actor) = cython.address(stage.actors[0])
     i: uint32_t
-    if share_create(cython.address(actor.pool), actor.address, _GRANULE, cython.address(actor.held)) != OK:
+    if share_create(cython.address(actor.pool), actor.address, _GRANULE, 0, cython.address(actor.held)) != OK:
         return -1
     if share_ticket(cython.address(actor.pool), cython.address(actor.held), cython.address(actor.ticket)) != OK:
         return -1
@@ -259,7 +259,7 @@ def share_send_drop(arg: cython.p_void) -> cython.void:
     stage: cython.pointer(Stage) = stage_of(arg)
     actor: cython.pointer(Actor) = me(stage)
     write_block(block_of(actor), 7)
-    actor.status = share_create(cython.address(actor.pool), actor.address, _GRANULE, cython.address(actor.held))
+    actor.status = share_create(cython.address(actor.pool), actor.address, _GRANULE, 0, cython.address(actor.held))
     if actor.status == OK:
         send(actor, stage.words)
         drop(actor)
@@ -313,7 +313,7 @@ def drop_and_share_again(arg: cython.p_void) -> cython.void:
         genpool_alloc(cython.address(actor.pool), cython.address(actor.hint), _GRANULE, cython.address(actor.address))
         == OK
     ):
-        if share_create(cython.address(actor.pool), actor.address, _GRANULE, cython.address(actor.held)) != OK:
+        if share_create(cython.address(actor.pool), actor.address, _GRANULE, 0, cython.address(actor.held)) != OK:
             engine_fail(b"a block cannot be shared, though there is a record")
         send(actor, stage.words)
 
@@ -333,7 +333,7 @@ def redeem_stale(arg: cython.p_void) -> cython.void:
 def share_and_tell(arg: cython.p_void) -> cython.void:
     """Process 1; where the ticket lies can be guessed."""
     actor: cython.pointer(Actor) = me(stage_of(arg))
-    if share_create(cython.address(actor.pool), actor.address, _GRANULE, cython.address(actor.held)) != OK:
+    if share_create(cython.address(actor.pool), actor.address, _GRANULE, 0, cython.address(actor.held)) != OK:
         engine_fail(b"a block cannot be shared, though there is a record")
     if share_ticket(cython.address(actor.pool), cython.address(actor.held), cython.address(actor.ticket)) != OK:
         engine_fail(b"a holder cannot make a ticket")
@@ -590,7 +590,7 @@ def scene_guessed(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint
 def share_own(arg: cython.p_void) -> cython.void:
     """Shares its granule, if a record is free."""
     actor: cython.pointer(Actor) = me(stage_of(arg))
-    actor.status = share_create(cython.address(actor.pool), actor.address, _GRANULE, cython.address(actor.held))
+    actor.status = share_create(cython.address(actor.pool), actor.address, _GRANULE, 0, cython.address(actor.held))
 
 
 @cython.cfunc

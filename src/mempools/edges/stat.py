@@ -1,0 +1,102 @@
+"""What `mempools stat` says about an arena: its sizes, who has it open, its stores and mempools."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from mempools import sizes
+from mempools.arena import Arena
+from mempools.edges.tree import MANIFEST
+from mempools.store import Store
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def figures(arena: Arena) -> dict[str, Any]:
+    """As JSON has them."""
+    pools = arena.pools()
+    return {
+        "name": arena.name,
+        "arena_bytes": arena.nbytes,
+        "id": arena.id,
+        "stores": {pool.name: _store(arena.store(pool.name)) for pool in pools if pool.kind == "store"},
+        "mempools": dict(_mempools(arena, [pool.name for pool in pools if pool.kind == "mempool"])),
+        "pids": sorted({process.pid for process in arena.processes() if process.pid != os.getpid()}),
+    }
+
+
+def _store(store: Store) -> dict[str, Any]:
+    stats = store.stats()
+    return {
+        "codec": store.codec,
+        "count": stats.count - (MANIFEST in store),
+        "logical_bytes": stats.logical_bytes,
+        "stored_bytes": stats.stored_bytes,
+        "memory_bytes": stats.memory_bytes,
+        "ratio": round(stats.ratio, 3),
+        "compression": round(stats.compression, 3),
+    }
+
+
+def _mempools(arena: Arena, names: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name in names:
+        try:
+            pool = arena._known_mempool(name)  # as it is: its configuration need not be known here
+        except KeyError:
+            continue  # somebody is making it, or has destroyed it
+        yield name, {"element_bytes": pool.nbytes} | asdict(pool.stats())
+
+
+def lines(found: dict[str, Any]) -> Iterator[str]:
+    """The same for people."""
+    nbytes = found["arena_bytes"]
+    yield f"arena    {found['name']}, {sizes.text(nbytes)} ({nbytes} bytes), id {found['id']}"
+    if found["pids"]:
+        yield f"open in  {', '.join(map(str, found['pids']))}"
+    for name, stats in found["stores"].items():
+        yield f"store    {name!r}, {stats['count']} keys, codec {stats['codec']}"
+        for label in ("logical", "stored", "memory"):
+            nbytes = stats[f"{label}_bytes"]
+            yield f"  {label:<8}{sizes.text(nbytes):>10}  {nbytes} bytes"
+        yield f"  ratio   {stats['ratio']:>10.2f}  logical / memory ({stats['compression']:.2f} by the codec)"
+    for name, stats in found["mempools"].items():
+        yield f"mempool  {name!r}, elements of {sizes.text(stats['element_bytes'])}"
+        yield f"  reserve {stats['curr_nr']:>10} of {stats['min_nr']}, low-water mark {stats['low_water']}"
+        yield f"  held    {stats['outstanding']:>10}{_by_process(stats['holders'])}"
+        yield f"  waiting {stats['waiters']:>10} now"
+        yield (
+            f"  taken   {stats['backend'] + stats['reserve']:>10}  {stats['backend']} from the backend, "
+            f"{stats['reserve']} from the reserve"
+        )
+        yield f"  freed   {stats['frees']:>10}  {stats['refills']} into the reserve"
+        yield (
+            f"  waits   {stats['waits']:>10}  {stats['timeouts']} timed out, {stats['repolls']} looked again"
+            f"{histogram(stats['wait_histogram'])}"
+        )
+
+
+def _by_process(holders: dict[int | str, int]) -> str:
+    held = ", ".join(
+        f"{nr} shared" if who == "shared" else f"{nr} by process {who}"
+        for who, nr in sorted(holders.items(), key=lambda item: -item[1])
+    )
+    return held and f"  {held}"
+
+
+def histogram(counts: Sequence[int]) -> str:
+    """One bar for each power of two of microseconds, from the shortest wait to the longest; "" if nobody has waited."""
+    used = [i for i, nr in enumerate(counts) if nr]
+    if not used:
+        return ""
+    shown, most = counts[used[0] : used[-1] + 1], max(counts)
+    bars = "".join(_BARS[(nr * len(_BARS) - 1) // most] if nr else " " for nr in shown)
+    low = _duration(1 << used[0] - 1) if used[0] else "0 us"
+    high = _duration(1 << used[-1]) if used[-1] < len(counts) - 1 else "ever"
+    return f"; {low} |{bars}| {high}"
+
+
+def _duration(us: int) -> str:
+    if us < 1000:
+        return f"{us} us"
+    return f"{us / 1e3:.3g} ms" if us < 1_000_000 else f"{us / 1e6:.3g} s"

@@ -1,0 +1,41 @@
+"""The programs in examples/ do what they say, and leave nothing behind."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SAID = {  # patterns, a line each
+    "asyncio_server": [
+        "40 of 40 answers are right",
+        "buffers: 4, in the pool again: 4",
+        "some had to wait: True",
+    ],
+    "connection_pool": ["192 rows of 8 threads through 2 connections", "in the pool again: 2"],
+    "frame_pipeline": [
+        "worker ended with -9: another one takes its place",
+        r"5[2-9] of 60 frames arrived, in order: True",
+        r"lost with the worker: \[(\d\d, )*20\]",  # and what it had sent, if nobody had received it yet
+        "frames in the pool again: 8 of 8",
+    ],
+    "worker_pool": [
+        "a worker was killed: what is missing runs again",
+        "24 jobs done, results in the pool again: 4 of 4",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", sorted(SAID))
+def test_example(name):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / f"{name}.py"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch("\n".join(SAID[name]) + "\n", done.stdout)
+
+
+def test_every_example_is_run():
+    assert sorted(path.stem for path in EXAMPLES.glob("*.py")) == sorted(SAID)
