@@ -372,21 +372,24 @@ def use(path):
             lambda: arena._known_mempool("pool"),
         ):
             with contextlib.suppress(PoolError, KeyError):
-                pool = find()
-                for call in (
-                    pool.check,
-                    pool.alloc_preallocated,
-                    lambda: pool.alloc(wait=False),
-                    lambda: pool.alloc_bulk(5, wait=False),
-                    pool.stats,
-                    lambda: pool.resize(200),
-                    lambda: pool.alloc(timeout=0),
-                    lambda: pool.resize(2),
-                    pool.empty,
-                    arena.check,
-                ):
-                    with contextlib.suppress(PoolError, ValueError):
-                        call()
+                use_pool(arena, find())
+
+
+def use_pool(arena, pool):
+    for call in (
+        pool.check,
+        pool.alloc_preallocated,
+        lambda: pool.alloc(wait=False),
+        lambda: pool.alloc_bulk(5, wait=False),
+        pool.stats,
+        lambda: pool.resize(200),
+        lambda: pool.alloc(timeout=0),
+        lambda: pool.resize(2),
+        pool.empty,
+        arena.check,
+    ):
+        with contextlib.suppress(PoolError, ValueError):
+            call()
 
 
 def in_child(work):

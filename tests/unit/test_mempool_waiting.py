@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from mempools import Arena, Mempool, WouldBlock
+from mempools import Arena, Busy, Mempool, WouldBlock
 
 
 class Element:
@@ -291,8 +291,6 @@ def test_ctrl_c_loses_nothing(make):
 
 
 def test_a_pool_is_not_destroyed_under_a_waiter():
-    from mempools import Busy
-
     with Arena.anonymous("1M") as arena:
         pool = arena.mempool("pool", nbytes=64, min_nr=1, repoll=1000)
         pool.fail_backend(lambda n: True)
@@ -303,4 +301,4 @@ def test_a_pool_is_not_destroyed_under_a_waiter():
             pool.destroy(force=True)
         pool.free(element)
         thread.join()
-        del got
+        got.pop().free()

@@ -20,8 +20,9 @@ from cython.cimports.mempools.machine.atomics import copy, load_acquire, read_on
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.block import Block, empty_block, fill_block
 from cython.cimports.mempools.objects.genpoolobject import GenPool
-from cython.cimports.mempools.objects.mempoolobject import Mempool, note_private
+from cython.cimports.mempools.objects.mempoolobject import Mempool
 from cython.cimports.mempools.objects.poolobject import tracing
+from cython.cimports.mempools.objects.reserveobject import note_private
 from cython.cimports.mempools.objects.words import to_u64
 from cython.cimports.mempools.parts.status import EXHAUSTED, MISMATCH, OK, TIMED_OUT
 from cython.cimports.mempools.pools.genpool import genpool_alloc, genpool_free
@@ -271,8 +272,9 @@ class BlockMempool(Mempool):
             )
 
     def destroy(self, force: cython.bint = False) -> None:
-        """Gives the reserve back and destroys the pool (mempool_destroy in mm/mempool.c). Busy while another process has it open
-        or, unless `force`, while elements are in somebody's hands. Not for signal handlers. Thread-safe, process-safe."""
+        """Gives the reserve back and destroys the pool (mempool_destroy in mm/mempool.c). Busy while another process has it open,
+        while somebody waits for elements or, unless `force`, while elements are in somebody's hands. Not for
+        signal handlers. Thread-safe, process-safe."""
         status: cython.int
         self.check_open()
         outstanding = self.outstanding if self.backend == self.ref else 0

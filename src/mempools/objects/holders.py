@@ -49,7 +49,9 @@ class Holders:
 
     def _nr_stuck(self) -> int:
         """Elements of those who wait. One may have been freed before its block's end."""
-        return sum(who in self._waiting and not getattr(element, "freed", False) for who, element in [*self._held.values()])
+        return sum(
+            who in self._waiting and not getattr(element, "freed", False) for who, element in [*self._held.values()]
+        )
 
     def _publish(self, pool: Any) -> int:
         """Of several threads that publish, the last one's number must be a true one."""

@@ -27,5 +27,3 @@ cdef class Mempool(ReserveObject):
     cdef int check_stuck(self) except -1
     cdef int give_up(self, uint64_t waiter, list got) except -1
     cdef int fill_reserve(self) except -1
-
-cdef int note_private(Mempool pool) except -1

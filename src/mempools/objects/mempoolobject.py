@@ -14,10 +14,8 @@ if not cython.compiled:
         "mempools.objects.mempoolobject is compiled code: run `make build` in a checkout, or install the wheel"
     )
 
-import os
 import sys
 import time
-import weakref
 
 from cython.cimports.cpython.contextvars import get_value
 from cython.cimports.cpython.exc import PyErr_CheckSignals
@@ -26,7 +24,7 @@ from cython.cimports.libc.stdint import int64_t, uint64_t
 from cython.cimports.mempools.layout.structs import KIND_MEMPOOL
 from cython.cimports.mempools.machine.atomics import this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
-from cython.cimports.mempools.objects.reserveobject import ReserveObject
+from cython.cimports.mempools.objects.reserveobject import ReserveObject, note_private
 from cython.cimports.mempools.objects.words import to_u64
 from cython.cimports.mempools.parts.status import OK
 from cython.cimports.mempools.pools.mempool import (
@@ -75,8 +73,9 @@ def is_restricted() -> cython.bint:
 class Mempool(ReserveObject):
     """A guaranteed reserve of `min_nr` elements over a backend (the kernel's mempool, mm/mempool.c).
 
-    `Mempool(min_nr, alloc, free)`: elements are whatever `alloc()` returns; None or MemoryError say that there is none now, and
-    `free(element)` disposes of one. `reset(element)` makes one that comes back as good as new. As long as `alloc` succeeds
+    `Mempool(min_nr, alloc, free)`: elements are whatever `alloc()` returns, each an object of its own; None or
+    MemoryError say that there is none now, and `free(element)` disposes of one.
+    `reset(element)` makes one that comes back as good as new. As long as `alloc` succeeds
     the reserve is left alone; when it fails an element comes from there, and when that is empty the caller waits for one that
     is given back. So an allocation that may wait does not fail, if elements come back. `fifo`: who waits longest is served
     first, and nobody overtakes; without it a newcomer may take an element that has just come back. `repoll`: seconds after
@@ -481,8 +480,10 @@ class Mempool(ReserveObject):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def fill_reserve(self) -> cython.int:
-        """Exhausted if the backend has not enough."""
-        while mempool_wants(self.ref):
+        """Exhausted if the backend has not enough. It ends though others take what it fills, and if the table takes nothing."""
+        tries: uint64_t = 2 * self.min_nr + 64
+        while mempool_wants(self.ref) and tries > 0:
+            tries -= 1
             element = self.from_backend(True)
             if element is None:
                 if self.swept(False):
@@ -503,8 +504,8 @@ class Mempool(ReserveObject):
         try:
             self.fill_reserve()
         except Exhausted:
-            return self.curr_nr >= max(min_nr, 1)  # somebody may have freed meanwhile
-        return True
+            pass
+        return self.curr_nr >= max(min_nr, 1)  # others may take and free meanwhile
 
     def empty(self) -> None:
         """Give the whole reserve back to the backend, as before the pool's end (mempool_exit in mm/mempool.c); elements in
@@ -515,25 +516,6 @@ class Mempool(ReserveObject):
         while self.take(1, cython.address(word), cython.address(waiter), 0) == OK:
             self.count(cython.address(mempool_counts(self.ref).frees), 1)
             self.to_backend(self.of_word(word))
-
-
-_private = weakref.WeakSet()  # the pools that a forked child has a copy of
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def note_private(pool: Mempool) -> cython.int:
-    _private.add(pool)
-    return 0
-
-
-def _after_fork_in_child():
-    pool: Mempool
-    for pool in list(_private):
-        pool.forked()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 @cython.cfunc

@@ -31,3 +31,5 @@ cdef class ReserveObject(PoolObject):
     cdef int note_wait(self, object seconds) except -1
     cdef int count(self, uint64_t *counter, uint64_t nr) except -1
     cdef int sum_counts(self, SlotCounts *total) except -1
+
+cdef int note_private(ReserveObject pool) except -1

@@ -11,6 +11,9 @@ if not cython.compiled:
         "mempools.objects.reserveobject is compiled code: run `make build` in a checkout, or install the wheel"
     )
 
+import os
+import weakref
+
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.layout.structs import NR_SLOTS, STATE_LIVE
 from cython.cimports.mempools.machine.atomics import fetch_add_relaxed, read_once, this_module_step, write_once
@@ -390,3 +393,22 @@ class ReserveObject(PoolObject):
         if self.backend == cython.NULL:
             return self.outstanding
         return mempool_outstanding(self.ref, self.backend, cython.cast(cython.uint, self.ref.arena.slot[0]))
+
+
+_private = weakref.WeakSet()  # the pools that a forked child has a copy of
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def note_private(pool: ReserveObject) -> cython.int:
+    _private.add(pool)
+    return 0
+
+
+def _after_fork_in_child():
+    pool: ReserveObject
+    for pool in list(_private):
+        pool.forked()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,333 @@
+"""Several processes on one Mempool: elements that travel, holders and waiters that are killed, fork and spawn, destructors."""
+
+import gc
+import multiprocessing
+import os
+import pickle
+import random
+import signal
+import threading
+import time
+import weakref
+
+import pytest
+
+from mempools import Arena, LayoutMismatch, NotOwned, WouldBlock
+
+SECONDS = float(os.environ.get("MEMPOOLS_SOAK_SECONDS", "100"))
+
+
+@pytest.fixture
+def arena():
+    with Arena.anonymous("1M") as arena:
+        yield arena
+        gc.collect()
+        arena.check()
+
+
+def open_pool(arena, min_nr=2, **options):
+    """A pool whose backend has nothing for this process."""
+    pool = arena.mempool("pool", **{"nbytes": 64, "min_nr": min_nr, "repoll": 0.05, **options})
+    pool.fail_backend(lambda n: True)
+    return pool
+
+
+def child(work):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(100)
+            work()
+            os._exit(0)
+        except BaseException as error:
+            os.write(2, f"{error!r}\n".encode())
+        finally:
+            os._exit(1)
+    return pid
+
+
+def status_of(pid):
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def until(condition):
+    while not condition():
+        time.sleep(0.001)
+
+
+def kill(pid):
+    os.kill(pid, signal.SIGKILL)
+    assert status_of(pid) == -signal.SIGKILL
+
+
+def hold_and_sleep(arena, nr):
+    pool = open_pool(arena)
+    held = pool.alloc_bulk(nr)
+    assert held
+    signal.pause()
+
+
+def test_a_killed_holder_s_elements_come_back_and_a_waiter_gets_them(arena):
+    pool = open_pool(arena)
+    holder = child(lambda: hold_and_sleep(arena, 2))
+    until(lambda: pool.curr_nr == 0)
+    waiter = child(lambda: open_pool(arena).alloc(timeout=100).free())
+    until(lambda: pool.stats().waiters == 1)
+    kill(holder)
+    assert status_of(waiter) == 0
+    arena.recover()
+    assert (pool.curr_nr, pool.outstanding) == (2, 0)
+    pool.check()
+
+
+def test_a_killed_waiter_swallows_no_wake_up(arena):
+    pool = open_pool(arena, fifo=True)
+    held = pool.alloc_bulk(2)
+    waiters = [child(lambda: open_pool(arena, fifo=True).alloc(timeout=100).free()) for _ in range(1)]
+    until(lambda: pool.stats().waiters == 1)
+    waiters.append(child(lambda: open_pool(arena, fifo=True).alloc(timeout=100).free()))
+    until(lambda: pool.stats().waiters == 2)
+    os.kill(waiters[0], signal.SIGSTOP)  # it is granted the element and never takes it
+    held.pop().free()
+    kill(waiters[0])
+    assert status_of(waiters[1]) == 0
+    held.pop().free()
+    arena.recover()
+    assert (pool.curr_nr, pool.stats().waiters) == (2, 0)
+
+
+def test_a_waiter_whose_waker_was_killed_wakes(arena):
+    """The waker dies at each step of its free in turn."""
+    from mempools.check import steps
+
+    pool = open_pool(arena, min_nr=1)
+
+    def free_and_die(n, said):
+        element = open_pool(arena, min_nr=1).alloc()
+        os.write(said, b"x")
+        until(lambda: pool.stats().waiters == 1)
+        with steps.kill_at(n):
+            element.free()
+
+    for n in range(1, 60, 7):
+        ready, said = os.pipe()
+        waker = child(lambda n=n, said=said: free_and_die(n, said))
+        os.read(ready, 1)
+        pool.alloc(timeout=100).free()
+        code = status_of(waker)
+        os.close(ready)
+        os.close(said)
+        arena.recover()
+        assert (pool.curr_nr, pool.outstanding, pool.stats().waiters) == (1, 0, 0)
+        pool.check()
+        if code == 0:
+            break
+
+
+def test_elements_travel_and_come_back_with_the_last_holder(arena):
+    pool = open_pool(arena, min_nr=1)
+    element = pool.alloc()
+    sent = pickle.dumps(element)
+
+    def receive():
+        received = pickle.loads(sent)
+        element.free  # noqa: B018  the parent's: not ours to free
+        with memoryview(received) as view:
+            view[:5] = b"hello"
+        del received
+        gc.collect()
+
+    assert status_of(child(receive)) == 0
+    assert bytes(element)[:5] == b"hello"
+    assert pool.curr_nr == 0
+    element.free()
+    pool.recall()
+    assert (pool.curr_nr, pool.outstanding) == (1, 0)
+
+
+def test_a_forked_child_frees_nothing_of_its_parent_s(arena):
+    pool = open_pool(arena)
+    element = pool.alloc()
+
+    def work():
+        nonlocal element
+        with pytest.raises(NotOwned, match="forked from"):
+            element.free()
+        element = None
+        gc.collect()
+        assert pool.curr_nr == 1
+        pool.fail_backend(lambda n: True)
+        pool.alloc(timeout=100).free()
+
+    assert status_of(child(work)) == 0
+    assert (pool.curr_nr, pool.outstanding) == (1, 1)
+    element.free()
+    assert pool.curr_nr == 2
+
+
+def _spawned(arena, element, connection):
+    pool = open_pool(arena)
+    connection.send((bytes(element)[:2], pool.curr_nr))
+    element.free()
+    mine = pool.alloc(timeout=100)
+    connection.send(mine)
+    connection.recv()
+    mine.free()
+
+
+def test_spawn(arena):
+    pool = open_pool(arena)
+    element = pool.alloc()
+    with memoryview(element) as view:
+        view[:2] = b"hi"
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_spawned, args=(arena, element, theirs))
+    process.start()
+    assert ours.recv() == (b"hi", 1)
+    received = ours.recv()
+    ours.send(None)
+    process.join()
+    assert process.exitcode == 0
+    del received, element
+    pool.recall()
+    gc.collect()
+    arena.recover()
+    assert (pool.curr_nr, pool.outstanding) == (2, 0)
+    ours.close()
+    theirs.close()
+
+
+def test_another_configuration_in_another_process(arena):
+    pool = open_pool(arena)
+
+    def work():
+        for other in ({"nbytes": 65}, {"min_nr": 3}, {"fifo": True}):
+            with pytest.raises(LayoutMismatch):
+                open_pool(arena, **other)
+
+    assert status_of(child(work)) == 0
+    assert pool.curr_nr == 2
+
+
+class Thing:
+    """Not inside a test: free-threaded 3.13 never frees a class."""
+
+    def __init__(self, pool):
+        self.pool = pool
+        self.element = pool.alloc(wait=False)
+
+    def __del__(self):
+        self.pool.free(self.element)
+        self.pool.free(self.pool.alloc(wait=False))
+
+
+def test_destructors_weakref_callbacks_and_signal_handlers(arena):
+    pool = open_pool(arena, min_nr=4)
+    for _ in range(50):
+        Thing(pool)
+        thing = Thing(pool)
+        weakref.finalize(thing, lambda: pool.free(pool.alloc(wait=False)))
+        thing.cycle = thing
+        del thing
+        gc.collect()
+    ticks = []
+
+    def handler(number, frame):
+        try:
+            pool.free(pool.alloc(wait=False))
+        except WouldBlock:
+            pass
+        ticks.append(number)
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        while len(ticks) < 30:
+            with pool.alloc(timeout=100), pool.alloc(timeout=100):
+                pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert (pool.curr_nr, pool.outstanding) == (4, 0)
+
+
+def test_four_processes_share_a_small_reserve(arena):
+    pool = open_pool(arena, min_nr=3)
+
+    def work():
+        mine = open_pool(arena, min_nr=3)
+        for i in range(100):
+            mine.free_bulk(mine.alloc_bulk(1 + i % 3, timeout=100))
+
+    for pid in [child(work) for _ in range(4)]:
+        assert status_of(pid) == 0
+    arena.recover()
+    assert (pool.curr_nr, pool.outstanding, pool.stats().waiters) == (3, 0, 0)
+    pool.check()
+
+
+# ---- soak
+
+
+def recover_all(arena):
+    """One that died waiting is mended only when the one that died with the lock has been."""
+    while len(arena.processes()) > 1:
+        arena.recover()
+
+
+def toil(arena, seed):
+    """Takes and gives in every way, from two threads, until it is killed; the backend always fails."""
+    pool = open_pool(arena, min_nr=8, shares=64)
+
+    def work(seed):
+        rng = random.Random(seed)
+        while True:
+            elements = pool.alloc_bulk(rng.randint(1, 4), timeout=600)
+            for element in elements:
+                with memoryview(element) as view:
+                    view[:8] = seed.to_bytes(8, "little")
+            if rng.random() < 0.3:
+                elements.append(pickle.loads(pickle.dumps(elements[0])))
+            assert all(bytes(element)[:8] == seed.to_bytes(8, "little") for element in elements)
+            pool.free_bulk(elements)
+
+    threading.Thread(target=work, args=(2 * seed,), daemon=True).start()
+    work(2 * seed + 1)
+
+
+@pytest.mark.kill
+@pytest.mark.timeout(SECONDS + 200)
+def test_soak(arena):
+    """4 processes, random kills, a backend that always fails: after each recovery the reserve is whole, and nobody hangs."""
+    pool = open_pool(arena, min_nr=8, shares=64)
+    rng = random.Random(1)
+    seeds = iter(range(1, 1 << 30))
+    workers, kills = {}, 0
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        while len(workers) < 4:
+            seed = next(seeds)
+            workers[child(lambda seed=seed: (signal.alarm(0), toil(arena, seed)))] = seed
+        time.sleep(rng.random() * 0.02)
+        pid = rng.choice(list(workers))
+        del workers[pid]
+        kill(pid)
+        kills += 1
+        arena.recover()
+        pool.alloc(timeout=60).free()  # nobody has it for ever
+        if kills % 20 == 0:
+            for pid in workers:
+                kill(pid)
+            workers.clear()
+            recover_all(arena)
+            stats = pool.stats()
+            assert (stats.curr_nr, stats.outstanding, stats.waiters) == (8, 0, 0)
+            pool.check()
+            arena.check()
+    for pid in workers:
+        kill(pid)
+    recover_all(arena)
+    assert (pool.curr_nr, pool.outstanding) == (8, 0)
+    assert kills > 0
