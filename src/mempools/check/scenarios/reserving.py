@@ -294,6 +294,23 @@ def listen(arg: cython.p_void) -> cython.void:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def listen_for_two(arg: cython.p_void) -> cython.void:
+    """As listen, for two tasks; `found[5]` is the other's ticket."""
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    seen: uint32_t = calls_seen(cython.address(actor.pool))
+    while (
+        waiter_state(cython.address(actor.pool), actor.address) != WAITER_WOKEN
+        or waiter_state(cython.address(actor.pool), actor.found[5]) != WAITER_WOKEN
+    ):
+        calls_sleep(cython.address(actor.pool), seen, _FOREVER)
+        seen = calls_seen(cython.address(actor.pool))
+    wait(actor, 1, cython.address(actor.address))
+    wait(actor, 1, cython.address(actor.found[5]))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def give_one(arg: cython.p_void) -> cython.void:
     """Of an element that this process has had from the start."""
     actor: cython.pointer(Actor) = me(stage_of(arg))
@@ -661,6 +678,20 @@ def scene_task(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def scene_tasks(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_reserve(e, memory, 2, 0, 0)
+    if stage == cython.NULL or set_waiter(stage, 1, 1, WAITER_ASYNC) != 0:
+        return -1
+    stage.actors[1].found[5] = stage.actors[1].address
+    if set_waiter(stage, 1, 1, WAITER_ASYNC) != 0:
+        return -1
+    stage.param = 2
+    return play(e, final_held_second, give_one, listen_for_two, give_one)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def scene_grow(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
     if set_reserve(e, memory, 1, 0, 0) == cython.NULL:
         return -1
@@ -797,6 +828,14 @@ register_scene(
     2,
     STAGE_BYTES,
     scene_task,
+)
+register_scene(
+    b"mempool.tasks",
+    b"a thread listens for two tasks, whose elements two processes give back: it hears of both",
+    b"I2",
+    3,
+    STAGE_BYTES,
+    scene_tasks,
 )
 register_scene(
     b"mempool.make",
