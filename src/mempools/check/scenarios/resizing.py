@@ -130,9 +130,9 @@ def final_grown(arg: cython.p_void) -> cython.p_const_char:
         if nr_owned(cython.address(stage.actors[0].pool), i + 1):
             return b"cells that nobody uses are still somebody's"
     nr = nr_owned(cython.address(stage.actors[0].pool), OWNER_STRUCT)
-    if nr != (NR_INLINE << 4) >> SHIFT or read_once(cython.address(r.segments[1]), b"reserving.final") == 0:
+    if nr != (NR_INLINE << 4) >> SHIFT or read_once(cython.address(r.segments[1]), b"resizing.final") == 0:
         return b"there are more or fewer cells than the table names"
-    nr = read_once(cython.address(r.min_nr), b"reserving.final")
+    nr = read_once(cython.address(r.min_nr), b"resizing.final")
     if nr != NR_INLINE + 1 and nr != NR_INLINE + 2:
         return b"the minimum is nobody's"
     return arena_wrong(stage, cython.address(stage.actors[0]))
@@ -144,7 +144,7 @@ def final_grown(arg: cython.p_void) -> cython.p_const_char:
 def final_made(arg: cython.p_void) -> cython.p_const_char:
     stage: cython.pointer(Stage) = stage_of(arg)
     r: cython.pointer(Reserve) = reserve_of(cython.address(stage.actors[0].pool))
-    if not read_once(cython.address(r.made), b"reserving.final"):
+    if not read_once(cython.address(r.made), b"resizing.final"):
         return b"nobody has made the pool"
     return cython.NULL
 
@@ -158,7 +158,7 @@ def final_made_once(arg: cython.p_void) -> cython.p_const_char:
     r: cython.pointer(Reserve) = reserve_of(cython.address(stage.actors[0].pool))
     i: uint32_t
     for i in range(2):
-        if (stage.actors[i].status == OK) != (read_once(cython.address(r.fifo), b"reserving.final") == i):
+        if (stage.actors[i].status == OK) != (read_once(cython.address(r.fifo), b"resizing.final") == i):
             return b"a maker takes another's pool for its own"
     return final_made(arg)
 
