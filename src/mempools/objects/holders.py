@@ -4,23 +4,35 @@ Known as a holder is who is inside a `with` block of an element, a thread or a t
 otherwise may be given back by anybody at any time, unless their process has one thread only, and that thread waits. Each
 process publishes how many of its elements are certain not to come back before somebody here is served; when that is true of all
 elements there are, the one who comes last is told. Waits with a time-out end by themselves and are left out.
+
+Who waits and holds nothing is not noted: nobody waits for it, and most hand-overs are of that kind.
 """
 
 import gc
 import os
 import sys
 import threading
+import weakref
 from typing import Any
 
+from mempools.errors import WaitForbidden
 
-def _current() -> tuple[int, str]:
-    """The task that runs, or the thread: an identity, and what to call it."""
+
+def _task() -> Any:
+    """The task that runs, None: there is none."""
     asyncio = sys.modules.get("asyncio")  # not loaded: there is no task
-    if asyncio is not None and asyncio._get_running_loop() is not None:
-        task = asyncio.current_task()
-        if task is not None:
-            return id(task), f"task {task.get_name()!r}"
-    return threading.get_ident(), f"thread {threading.current_thread().name!r}"
+    return asyncio.current_task() if asyncio is not None and asyncio._get_running_loop() is not None else None
+
+
+def _current() -> int:
+    """An identity of the task that runs, or of the thread."""
+    task = _task()
+    return threading.get_ident() if task is None else id(task)
+
+
+def _name() -> str:
+    task = _task()
+    return f"thread {threading.current_thread().name!r}" if task is None else f"task {task.get_name()!r}"
 
 
 class Holders:
@@ -29,22 +41,17 @@ class Holders:
 
     def __init__(self) -> None:
         self._reset()
+        _all.add(self)
 
     def _reset(self) -> None:
-        self._pid = os.getpid()
         self._held: dict[int, tuple[int, Any]] = {}  # by the element's identity: by whom, and the element
         self._waiting: dict[int, str] = {}
-
-    def _check_process(self) -> None:
-        if self._pid != os.getpid():  # forked: the parent's threads and tasks are not here
-            self._reset()
+        self._published = 0
 
     def entered(self, element: Any) -> None:
-        self._check_process()
-        self._held[id(element)] = _current()[0], element
+        self._held[id(element)] = _current(), element
 
     def left(self, element: Any) -> None:
-        self._check_process()
         self._held.pop(id(element), None)
 
     def _nr_stuck(self) -> int:
@@ -57,32 +64,54 @@ class Holders:
         """Of several threads that publish, the last one's number must be a true one."""
         while True:
             nr = self._nr_stuck()
+            self._published = nr
             pool._publish_stuck(nr)
             if nr == self._nr_stuck():
                 return nr
 
-    def waits(self, pool: Any) -> str | None:
-        """The caller is about to wait without end: why it must not, if it must not."""
-        self._check_process()
-        key, name = _current()
-        self._waiting[key] = name
-        alone = threading.active_count() == 1 and not name.startswith("task")
-        if alone and pool._own_elements():
+    def waits(self, pool: Any) -> bool:
+        """The caller is about to wait without end. WaitForbidden if it must not. True: waits_no_more is to follow; after any
+        exception it may."""
+        alone = threading.active_count() == 1 and _task() is None
+        noted = bool(self._held) or (alone and pool._own_elements() > 0)
+        if noted:
+            self._waiting[_current()] = _name()
+        why = self._why_not(pool, alone, noted)
+        if why is not None:
+            raise WaitForbidden(why)
+        return noted
+
+    def _why_not(self, pool: Any, alone: bool, noted: bool) -> str | None:
+        nr = 0
+        if noted and alone and pool._own_elements():
             gc.collect()  # an element in a dead cycle would come back
-            nr = pool._own_elements()
+            nr = self._published = pool._own_elements()
             pool._publish_stuck(nr)
-        else:
+        elif noted or self._published:
             nr = self._publish(pool)
         stuck, processes = pool._is_stuck()
         if not stuck:
             return None
         who = ", ".join(f"process {pid} ({nr})" for pid, nr in processes.items()) or f"this process ({nr})"
-        waiting = ", ".join(sorted(self._waiting.values()))
+        waiting = ", ".join(sorted(self._waiting.values() or [_name()]))
         return (
             f"{pool!r}: a wait without end: every element is held by somebody who waits for more of this pool: {who}; here "
             f"{waiting} wait. Ask for all elements at once (alloc_bulk), give one back first, or wait with a timeout"
         )
 
     def waits_no_more(self, pool: Any) -> None:
-        self._waiting.pop(_current()[0], None)
-        self._publish(pool)
+        self._waiting.pop(_current(), None)
+        if self._published:
+            self._publish(pool)
+
+
+_all: weakref.WeakSet[Holders] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    """The parent's threads and tasks are not here."""
+    for holders in list(_all):
+        holders._reset()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,8 +1,9 @@
 """L4: Mempool over Python objects, and what it shares with the Mempool over blocks (blockmempool.py): waiting.
 
 The order of an allocation: the backend, without waiting; the reserve; the backend again, with the caller's permission to wait;
-the reserve again, and the queue; then, after each sleep, the backend and the reserve once more. pools/mempool.py has the reserve,
-pools/reserve.py the queue, sleepers.py the tasks of event loops, holders.py those who can never be served.
+the reserve again, and the queue; then, after each sleep, the backend and the reserve once more. Only who has been woken looks
+into the reserve first: there is what it was woken for. pools/mempool.py has the reserve, pools/reserve.py the queue,
+reserveobject.py the sleep, sleepers.py the tasks of event loops, holders.py those who can never be served.
 
 No lock is held while Python runs. Whoever waits for the reserve's lock and finds its holder dead lets recovery mend it.
 """
@@ -14,17 +15,12 @@ if not cython.compiled:
         "mempools.objects.mempoolobject is compiled code: run `make build` in a checkout, or install the wheel"
     )
 
-import sys
-import time
-
-from cython.cimports.cpython.contextvars import get_value
-from cython.cimports.cpython.exc import PyErr_CheckSignals
-from cython.cimports.libc.errno import EINTR
-from cython.cimports.libc.stdint import int64_t, uint64_t
+from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.layout.structs import KIND_MEMPOOL
 from cython.cimports.mempools.machine.atomics import this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
-from cython.cimports.mempools.objects.reserveobject import ReserveObject, note_private
+from cython.cimports.mempools.objects.reserveobject import ReserveObject, note_private, now
+from cython.cimports.mempools.objects.restricted import is_restricted
 from cython.cimports.mempools.objects.words import to_u64
 from cython.cimports.mempools.parts.status import OK
 from cython.cimports.mempools.pools.mempool import (
@@ -36,15 +32,11 @@ from cython.cimports.mempools.pools.mempoolmake import MempoolConfig, mempool_ma
 from cython.cimports.mempools.pools.reserve import (
     NO_TICKET,
     WAITER_ASYNC,
-    WAITER_WOKEN,
     Reserve,
-    waiter_sleep,
-    waiter_state,
 )
 
-from mempools.errors import Exhausted, NotOwned, WaitForbidden, WouldBlock
+from mempools.errors import Exhausted, NotOwned, WouldBlock
 from mempools.layout.mapping import create_private
-from mempools.objects import contexts
 from mempools.objects.acquiring import Acquired
 from mempools.objects.contexts import callback, check_wait
 
@@ -53,19 +45,6 @@ register_module(cython.address(this_module_step))
 _MAX_BULK = cython.declare(uint64_t, 1 << 20)
 _REPOLL = 0.5
 _NO_BACKEND = cython.declare(uint64_t, 1 << 32)  # of attempt's flags
-_LOOK = cython.declare(cython.double, 0.02)  # seconds between a waiter's looks for dead processes
-_scope_var = cython.declare(object, contexts.scope_var)
-_running_loop = cython.declare(object, None)  # asyncio's function, once asyncio is there
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def is_restricted() -> cython.bint:
-    """Has check_wait anything to look at? It takes longer than an allocation."""
-    global _running_loop
-    if _running_loop is None:
-        _running_loop = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
-    return get_value(_scope_var, None) is not None or (_running_loop is not None and _running_loop() is not None)
 
 
 @cython.no_gc_clear
@@ -347,9 +326,11 @@ class Mempool(ReserveObject):
     def wait_for(self, nr: uint64_t, got: list, waits: cython.bint, timeout: object, asked: cython.bint) -> list:
         """nr elements; those in `got` already, of which none is lost if this raises. `asked`: the backend has none now."""
         waiter: uint64_t = NO_TICKET
-        begun: object = None
-        deadline: object = None
-        remaining: object = None
+        known: cython.bint = False  # to `holders`, as one who waits
+        woken: cython.bint = False
+        begun: cython.double = -1
+        deadline: cython.double = 0
+        remaining: cython.double = -1
         try:
             if self.attempt(nr, got, False, cython.address(waiter), _NO_BACKEND if asked else 0):
                 return got
@@ -357,70 +338,39 @@ class Mempool(ReserveObject):
                 return got
             if not waits:
                 raise WouldBlock(f"{self!r}: no element now, and waiting was not allowed")
-            begun = time.monotonic()
+            begun = now()
             if timeout is not None:
                 deadline = begun + timeout
                 if deadline != deadline:
                     raise ValueError("a time-out is a number of seconds")
-            while not self.attempt(nr, got, True, cython.address(waiter), TAKE_QUEUES):
+            while True:
+                if woken and self.attempt(nr, got, False, cython.address(waiter), _NO_BACKEND):
+                    break
+                if self.attempt(nr, got, True, cython.address(waiter), TAKE_QUEUES):
+                    break
                 if nr > max(self.min_nr, 1):
                     raise WouldBlock(f"{self!r} was resized to less than the {nr} elements that are waited for")
-                if deadline is not None:
-                    remaining = deadline - time.monotonic()
+                if timeout is not None:
+                    remaining = deadline - now()
                     if remaining <= 0:
                         self.count(cython.address(mempool_counts(self.ref).timeouts), 1)
                         raise WouldBlock(f"{self!r}: no element came back within {timeout} s")
-                self.sleep(waiter, remaining)
-            self.note_wait(time.monotonic() - begun)
+                elif self.holders.waits(self):
+                    known = True
+                woken = self.sleep(waiter, remaining)
+                if known and not woken:
+                    # Who has been woken is nobody who waits for ever: `granted` says so until it has its elements.
+                    known = False
+                    self.holders.waits_no_more(self)
+            self.note_wait(now() - begun)
+            if known:
+                self.holders.waits_no_more(self)
             return got
         except BaseException:
-            if begun is not None and timeout is None:
+            if begun >= 0 and timeout is None:
                 self.holders.waits_no_more(self)
             self.give_up(waiter, got)
             raise
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def swept(self, waits: cython.bint) -> cython.bint:
-        """Has anything of the dead come back? Worth a look when backend and reserve have nothing, before anybody is refused.
-        Looking at every process costs more than a hand-over, so those who wait look now and then; sleep() looks too."""
-        now: cython.double = time.monotonic()
-        if waits and now < self.next_look:
-            return False
-        self.next_look = now + _LOOK
-        return self.mapping.recover() > 0
-
-    @cython.cfunc
-    def sleep(self, waiter: uint64_t, remaining: object) -> object:
-        """One sleep of a thread: until it is woken, or for the re-poll interval, or for `remaining` seconds."""
-        ns: uint64_t = self.slice_ns
-        rc: int64_t
-        if remaining is not None and remaining * 1e9 < ns:
-            ns = int(remaining * 1e9) + 1
-        if remaining is None:
-            self.check_stuck()
-        if waiter == NO_TICKET:  # the queue has no place
-            time.sleep(min(ns, 10_000_000) / 1e9)
-        else:
-            with cython.nogil:
-                rc = waiter_sleep(self.ref, waiter, ns)
-            self.check_open()
-            if waiter_state(self.ref, waiter) != WAITER_WOKEN and rc != -EINTR:
-                self.count(cython.address(mempool_counts(self.ref).repolls), 1)
-                self.mapping.recover()
-        if remaining is None:
-            self.holders.waits_no_more(self)
-        PyErr_CheckSignals()
-        return None
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def check_stuck(self) -> cython.int:
-        """WaitForbidden if this wait can never end, as far as that is known."""
-        why = self.holders.waits(self)
-        if why is not None:
-            raise WaitForbidden(why)
-        return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

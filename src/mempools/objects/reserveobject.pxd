@@ -4,12 +4,22 @@ from mempools.layout.refs cimport PoolRef
 from mempools.objects.poolobject cimport PoolObject
 from mempools.pools.reserve cimport SlotCounts
 
+cdef extern from *:
+    """
+    #ifdef Py_GIL_DISABLED
+    #define MP_GIL 0
+    #else
+    #define MP_GIL 1
+    #endif
+    """
+    const bint MP_GIL              # does one thread of a process run Python at a time?
+
 cdef class ReserveObject(PoolObject):
     # constant once made
     cdef PoolRef *backend          # the pool of the elements; NULL: they are Python's objects
     cdef readonly uint64_t nbytes  # of an element; 0 likewise
     cdef uint64_t slice_ns         # the longest sleep before a waiter looks again
-    cdef double next_look          # time.monotonic() at which a waiter looks for dead processes again
+    cdef double next_look          # now() at which a waiter looks for dead processes again
     # tasks of event loops that wait, and who holds what: plain Python
     cdef readonly object sleepers
     cdef readonly object holders
@@ -28,8 +38,11 @@ cdef class ReserveObject(PoolObject):
     cdef int leave(self, uint64_t waiter) except -1
     cdef int given(self) except -1
     cdef int set_min(self, uint64_t min_nr) except -1
-    cdef int note_wait(self, object seconds) except -1
+    cdef bint swept(self, bint waits) except -1
+    cdef bint sleep(self, uint64_t waiter, double seconds) except -1
+    cdef int note_wait(self, double seconds) except -1
     cdef int count(self, uint64_t *counter, uint64_t nr) except -1
     cdef int sum_counts(self, SlotCounts *total) except -1
 
 cdef int note_private(ReserveObject pool) except -1
+cdef double now() noexcept

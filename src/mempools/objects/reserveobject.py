@@ -12,14 +12,17 @@ if not cython.compiled:
     )
 
 import os
+import time
 import weakref
 
-from cython.cimports.libc.stdint import uint64_t
+from cython.cimports.cpython.exc import PyErr_CheckSignals
+from cython.cimports.libc.errno import EINTR
+from cython.cimports.libc.stdint import int64_t, uint64_t
 from cython.cimports.mempools.layout.structs import NR_SLOTS, STATE_LIVE
 from cython.cimports.mempools.machine.atomics import fetch_add_relaxed, read_once, this_module_step, write_once
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.poolobject import PoolObject
-from cython.cimports.mempools.parts.lanes import popcount64
+from cython.cimports.mempools.parts.lanes import clz64, popcount64
 from cython.cimports.mempools.parts.owners import OWNER_SHARED
 from cython.cimports.mempools.parts.robustlock import robust_holder
 from cython.cimports.mempools.parts.status import (
@@ -50,8 +53,10 @@ from cython.cimports.mempools.pools.reserve import (
     calls_seen,
     calls_sleep,
     reserve_of,
+    waiter_sleep,
     waiter_state,
 )
+from cython.cimports.posix.time import CLOCK_MONOTONIC, clock_gettime, timespec
 
 from mempools.errors import Corrupt, Exhausted
 from mempools.objects.holders import Holders
@@ -59,6 +64,7 @@ from mempools.objects.infos import MempoolStats
 
 register_module(cython.address(this_module_step))
 
+_LOOK = cython.declare(cython.double, 0.02)  # seconds between a waiter's looks for dead processes
 _LOCK_NS = cython.declare(uint64_t, 20_000_000)  # for the reserve's lock, until somebody looks whether its holder lives
 
 
@@ -183,7 +189,11 @@ class ReserveObject(PoolObject):
     @cython.inline
     @cython.exceptval(-1, check=False)
     def count(self, counter: cython.pointer(uint64_t), nr: uint64_t) -> cython.int:
-        fetch_add_relaxed(counter, nr, b"reserveobject.count")  # statistics
+        """Statistics of this process. Whoever counts runs Python: where that is one thread at a time, it need not be atomic."""
+        if MP_GIL:
+            write_once(counter, read_once(counter, b"reserveobject.count") + nr, b"reserveobject.count")
+        else:
+            fetch_add_relaxed(counter, nr, b"reserveobject.count")
         return 0
 
     @cython.cfunc
@@ -211,11 +221,45 @@ class ReserveObject(PoolObject):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def note_wait(self, seconds: object) -> cython.int:
-        bucket: cython.int = int(seconds * 1e6).bit_length()
+    def swept(self, waits: cython.bint) -> cython.bint:
+        """Has anything of the dead come back? Worth a look when backend and reserve have nothing, before anybody is refused.
+        Looking at every process costs more than a hand-over, so those who wait look now and then; sleep() looks too."""
+        moment: cython.double = now()
+        if waits and moment < self.next_look:
+            return False
+        self.next_look = moment + _LOOK
+        return self.mapping.recover() > 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def sleep(self, waiter: uint64_t, seconds: cython.double) -> cython.bint:
+        """One sleep of a thread: until it is woken, which is True, or for the re-poll interval, or for `seconds`, unless negative."""
+        ns: uint64_t = self.slice_ns
+        rc: int64_t
+        woken: cython.bint = False
+        if 0 <= seconds and seconds * 1e9 < ns:
+            ns = cython.cast(uint64_t, seconds * 1e9) + 1
+        if waiter == NO_TICKET:  # the queue has no place
+            time.sleep(min(ns, 10_000_000) / 1e9)
+        else:
+            with cython.nogil:
+                rc = waiter_sleep(self.ref, waiter, ns)
+            self.check_open()
+            woken = waiter_state(self.ref, waiter) == WAITER_WOKEN
+            if not woken and rc != -EINTR:
+                self.count(cython.address(mempool_counts(self.ref).repolls), 1)
+                self.mapping.recover()
+        PyErr_CheckSignals()
+        return woken
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def note_wait(self, seconds: cython.double) -> cython.int:
+        microseconds: uint64_t = cython.cast(uint64_t, seconds * 1e6)
+        bucket: uint64_t = 64 - clz64(microseconds) if microseconds else 0
         self.count(cython.address(mempool_counts(self.ref).waits), 1)
         bucket = bucket if bucket < NR_BUCKETS else NR_BUCKETS - 1
-        self.count(cython.address(reserve_of(self.ref).histogram[bucket]), 1)
+        fetch_add_relaxed(cython.address(reserve_of(self.ref).histogram[bucket]), 1, b"reserveobject.wait")  # of all processes
         return 0
 
     def _note_wait(self, seconds: float, timed_out: bool) -> None:
@@ -393,6 +437,15 @@ class ReserveObject(PoolObject):
         if self.backend == cython.NULL:
             return self.outstanding
         return mempool_outstanding(self.ref, self.backend, cython.cast(cython.uint, self.ref.arena.slot[0]))
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def now() -> cython.double:
+    """As time.monotonic()."""
+    t: timespec
+    clock_gettime(CLOCK_MONOTONIC, cython.address(t))
+    return t.tv_sec + t.tv_nsec * 1e-9
 
 
 _private = weakref.WeakSet()  # the pools that a forked child has a copy of

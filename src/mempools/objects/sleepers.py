@@ -12,7 +12,7 @@ import os
 import threading
 from typing import Any
 
-from mempools.errors import WaitForbidden, WouldBlock
+from mempools.errors import WouldBlock
 
 
 class Sleepers:
@@ -101,6 +101,7 @@ async def alloc(pool: Any, nr: int, timeout: float | None) -> list[Any]:
     got: list[Any] = []
     place: list[int] = []
     begun = None
+    known = False  # to `holders`, as one who waits
     try:
         if pool._attempt(nr, got, place, False):
             return got
@@ -113,9 +114,7 @@ async def alloc(pool: Any, nr: int, timeout: float | None) -> list[Any]:
                 raise WouldBlock(f"{pool!r} was resized to less than the {nr} elements that are waited for")
             seconds = pool.repoll
             if timeout is None:
-                why = pool.holders.waits(pool)
-                if why is not None:
-                    raise WaitForbidden(why)
+                known = pool.holders.waits(pool) or known
             else:
                 seconds = min(seconds, begun + timeout - loop.time())
                 if seconds <= 0:
@@ -124,7 +123,9 @@ async def alloc(pool: Any, nr: int, timeout: float | None) -> list[Any]:
             await pool.sleepers.sleep(pool, place, seconds if place else min(seconds, 0.01))
             if place and not pool._woken(place[0]):
                 pool._repolled()
-            pool.holders.waits_no_more(pool)
+            if known:
+                known = False
+                pool.holders.waits_no_more(pool)
     except BaseException:
         pool.holders.waits_no_more(pool)
         pool._give_up(place, got)

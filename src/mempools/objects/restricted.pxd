@@ -1,0 +1,1 @@
+cdef bint is_restricted() except -1
