@@ -167,7 +167,8 @@ class BlockMempool(Mempool):
         process-safe."""
         address: uint64_t = 0
         block: Block
-        self.check_open()
+        if self.mapping.closed or self.ref.gone:
+            self.check_open()
         if (
             self.faults is None
             and genpool_alloc(self.backend, cython.address(self.blocks.hint), self.nbytes, cython.address(address))
@@ -185,7 +186,8 @@ class BlockMempool(Mempool):
         process. Thread-safe, process-safe."""
         address: uint64_t = to_u64(offset)
         status: cython.int
-        self.check_open()
+        if self.mapping.closed or self.ref.gone:
+            self.check_open()
         if self.keep_element(self.backend, address) != OK:
             status = genpool_free(self.backend, address, self.nbytes)
             if status != OK:

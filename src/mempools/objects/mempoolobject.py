@@ -191,7 +191,8 @@ class Mempool(ReserveObject):
         Thread-safe; with wait=False legal in destructors, signal handlers and on event loops."""
         if wait and is_restricted():
             check_wait(self, "a wait for an element", "use `await pool.alloc_async()`, or `pool.alloc(wait=False)`")
-        self.check_open()
+        if self.mapping.closed or self.ref.gone:
+            self.check_open()
         element = self.from_backend(False)
         if element is not None:
             return element

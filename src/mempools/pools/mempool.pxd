@@ -1,7 +1,7 @@
 # L3: Mempool, a guaranteed reserve over a backend: see mempool.py.
 from libc.stdint cimport uint32_t, uint64_t
 from mempools.layout.refs cimport PoolRef
-from mempools.pools.reserve cimport Reserve, SlotCounts
+from mempools.pools.reserve cimport SlotCounts, reserve_of
 
 cdef enum:
     POISON_FREE = 0x6B         # in each byte of an element in the reserve of a pool with poison
@@ -18,7 +18,9 @@ cdef bint mempool_wants(PoolRef *pool) noexcept nogil
 cdef void mempool_poison(PoolRef *pool, PoolRef *backend, uint64_t word, int byte, int last) noexcept nogil
 cdef int mempool_keep(PoolRef *pool, PoolRef *backend, uint64_t word) noexcept nogil
 cdef int mempool_leave(PoolRef *pool, uint64_t waiter, uint64_t timeout_ns) noexcept nogil
-cdef SlotCounts *mempool_counts(PoolRef *pool) noexcept nogil
+# This process's statistics.
+cdef inline SlotCounts *mempool_counts(PoolRef *pool) noexcept nogil:
+    return &reserve_of(pool).counts[pool.arena.slot[0]]
 
 # For the pool's other modules.
 cdef uint64_t element_nbytes(PoolRef *pool) noexcept nogil

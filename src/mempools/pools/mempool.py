@@ -59,7 +59,6 @@ from cython.cimports.mempools.pools.genpool import (
 from cython.cimports.mempools.pools.reserve import (
     NO_TICKET,
     Reserve,
-    SlotCounts,
     Woken,
     available_locked,
     enqueue_locked,
@@ -333,14 +332,6 @@ def mempool_leave(pool: cython.pointer(PoolRef), waiter: uint64_t, timeout_ns: u
     grant_locked(reserve_of(pool), cython.address(woken))
     reserve_unlock(pool, cython.address(woken))
     return OK
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def mempool_counts(pool: cython.pointer(PoolRef)) -> cython.pointer(SlotCounts):
-    """This process's statistics."""
-    return cython.address(reserve_of(pool).counts[pool.arena.slot[0]])
 
 
 register_keeper(keep)

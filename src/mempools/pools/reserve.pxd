@@ -75,7 +75,9 @@ cdef inline void nobody_woken(Woken *woken) noexcept nogil:
     for w in range(NR_WAITER_WORDS):
         woken.waiters[w] = 0
 
-cdef Reserve *reserve_of(PoolRef *pool) noexcept nogil
+cdef inline Reserve *reserve_of(PoolRef *pool) noexcept nogil:
+    return <Reserve *>pool.root
+
 cdef bint reserve_wants(Reserve *r) noexcept nogil
 cdef uint64_t *reserve_cell(PoolRef *pool, uint64_t index) noexcept nogil
 cdef uint64_t segment_of(uint64_t index) noexcept nogil

@@ -55,14 +55,6 @@ register_module(cython.address(this_module_step))
 @cython.inline
 @cython.nogil
 @cython.exceptval(check=False)
-def reserve_of(pool: cython.pointer(PoolRef)) -> cython.pointer(Reserve):
-    return cython.cast(cython.pointer(Reserve), pool.root)
-
-
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
 def reserve_wants(r: cython.pointer(Reserve)) -> cython.bint:
     """Is there room for an element? A pool whose minimum is 0 keeps one, for else nobody who waits would be given any."""
     # Relaxed: under the lock nobody else writes them; without it, see [A:mempool.free].
