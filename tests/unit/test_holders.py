@@ -264,3 +264,68 @@ def test_a_wait_that_was_interrupted_is_over(make):
     helper.join()
     pool.free(loose)
     assert whole(pool)
+
+
+def test_who_holds_nothing_is_not_noted(make):
+    """Nobody waits for it; who holds something is, until it has what it waits for."""
+    pool = make(2, repoll=0.01)
+    first, second = pool.alloc_bulk(2)
+    noted = []
+
+    def work():
+        pool.free(pool.alloc())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    until_waiting(pool)
+    noted.append(dict(pool.holders._waiting))
+    pool.free(first)
+    thread.join()
+    third = pool.alloc()
+
+    def hold():
+        with pool.acquire():
+            pool.free(pool.alloc())
+
+    pool.free(second)
+    thread = threading.Thread(target=hold, name="ann")
+    thread.start()
+    until_waiting(pool)
+    noted.append(list(pool.holders._waiting.values()))
+    pool.free(third)
+    thread.join()
+    assert noted == [{}, ["thread 'ann'"]]
+    assert pool.holders._waiting == {}
+    assert pool.holders._published == 0
+    assert whole(pool)
+
+
+def test_a_forked_child_knows_nothing_of_its_parent_s_holders(make):
+    pool = make(1)
+    with pool.acquire():
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if pool.holders._held == {} else 1)
+        assert len(pool.holders._held) == 1
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert whole(pool)
+
+
+def test_the_woken_take_what_came_back_and_leave_the_backend_alone(make):
+    pool = make(1)
+    attempts, woken = [], []
+    element = pool.alloc()
+    pool.fail_backend(lambda n: attempts.append(n) or True)
+
+    def work():
+        pool.free(pool.alloc())
+        woken.append(len(attempts))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    until_waiting(pool)
+    before = len(attempts)
+    pool.free(element)
+    thread.join()
+    assert woken == [before]
+    assert whole(pool)

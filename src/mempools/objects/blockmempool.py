@@ -22,7 +22,7 @@ from cython.cimports.mempools.objects.block import Block, empty_block, fill_bloc
 from cython.cimports.mempools.objects.genpoolobject import GenPool
 from cython.cimports.mempools.objects.mempoolobject import Mempool
 from cython.cimports.mempools.objects.poolobject import tracing
-from cython.cimports.mempools.objects.reserveobject import note_private
+from cython.cimports.mempools.objects.reserveobject import add_count, note_private
 from cython.cimports.mempools.objects.words import to_u64
 from cython.cimports.mempools.parts.status import EXHAUSTED, MISMATCH, OK, TIMED_OUT
 from cython.cimports.mempools.pools.genpool import genpool_alloc, genpool_free
@@ -99,7 +99,7 @@ class BlockMempool(Mempool):
         fill_block(block, address)
         if tracing:
             self.blocks.note_alloc(address, self.nbytes)
-        self.count(cython.address(mempool_counts(self.ref).backend), 1)
+        add_count(cython.address(mempool_counts(self.ref).backend), 1)
         return block
 
     @cython.cfunc
@@ -140,9 +140,9 @@ class BlockMempool(Mempool):
     def keep_element(self, backend: cython.pointer(PoolRef), address: uint64_t) -> cython.int:
         taken: uint64_t = 0
         status: cython.int
-        if not self.is_there():
+        if self.ref.root == cython.NULL:  # no reserve: see is_there
             return EXHAUSTED
-        self.count(cython.address(mempool_counts(self.ref).frees), 1)
+        add_count(cython.address(mempool_counts(self.ref).frees), 1)
         if not mempool_wants(self.ref):
             return EXHAUSTED
         status = self.give_words(cython.address(address), 1, cython.address(taken))
@@ -174,7 +174,7 @@ class BlockMempool(Mempool):
             and genpool_alloc(self.backend, cython.address(self.blocks.hint), self.nbytes, cython.address(address))
             == OK
         ):
-            self.count(cython.address(mempool_counts(self.ref).backend), 1)
+            add_count(cython.address(mempool_counts(self.ref).backend), 1)
             if tracing:
                 self.blocks.note_alloc(address, self.nbytes)
             return address

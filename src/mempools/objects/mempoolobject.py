@@ -19,7 +19,7 @@ from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.layout.structs import KIND_MEMPOOL
 from cython.cimports.mempools.machine.atomics import this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
-from cython.cimports.mempools.objects.reserveobject import ReserveObject, note_private, now
+from cython.cimports.mempools.objects.reserveobject import ReserveObject, add_count, note_private, now
 from cython.cimports.mempools.objects.restricted import is_restricted
 from cython.cimports.mempools.objects.words import to_u64
 from cython.cimports.mempools.parts.status import OK
@@ -118,7 +118,7 @@ class Mempool(ReserveObject):
         except MemoryError:
             return None
         if element is not None:
-            self.count(cython.address(mempool_counts(self.ref).backend), 1)
+            add_count(cython.address(mempool_counts(self.ref).backend), 1)
         return element
 
     @cython.cfunc
@@ -160,7 +160,7 @@ class Mempool(ReserveObject):
         finally:
             if not taken:
                 del self.objects[word]
-        self.count(cython.address(mempool_counts(self.ref).frees), 1)
+        add_count(cython.address(mempool_counts(self.ref).frees), 1)
         return 0 if taken else self.to_backend(element)
 
     @cython.cfunc
@@ -354,7 +354,7 @@ class Mempool(ReserveObject):
                 if timeout is not None:
                     remaining = deadline - now()
                     if remaining <= 0:
-                        self.count(cython.address(mempool_counts(self.ref).timeouts), 1)
+                        add_count(cython.address(mempool_counts(self.ref).timeouts), 1)
                         raise WouldBlock(f"{self!r}: no element came back within {timeout} s")
                 elif self.holders.waits(self):
                     known = True
@@ -465,7 +465,7 @@ class Mempool(ReserveObject):
         waiter: uint64_t = NO_TICKET
         self.check_open()
         while self.take(1, cython.address(word), cython.address(waiter), 0) == OK:
-            self.count(cython.address(mempool_counts(self.ref).frees), 1)
+            add_count(cython.address(mempool_counts(self.ref).frees), 1)
             self.to_backend(self.of_word(word))
 
 

@@ -1,6 +1,7 @@
 cimport cython
 from libc.stdint cimport uint64_t
 from mempools.layout.refs cimport PoolRef
+from mempools.machine.atomics cimport fetch_add_relaxed, read_once, write_once
 from mempools.objects.poolobject cimport PoolObject
 from mempools.pools.reserve cimport SlotCounts
 
@@ -13,6 +14,13 @@ cdef extern from *:
     #endif
     """
     const bint MP_GIL              # does one thread of a process run Python at a time?
+
+# Statistics of this process. Whoever counts runs Python: where that is one thread at a time, it need not be atomic.
+cdef inline void add_count(uint64_t *counter, uint64_t nr) noexcept:
+    if MP_GIL:
+        write_once(counter, read_once(counter, b"reserveobject.count") + nr, b"reserveobject.count")
+    else:
+        fetch_add_relaxed(counter, nr, b"reserveobject.count")
 
 cdef class ReserveObject(PoolObject):
     # constant once made
@@ -41,7 +49,6 @@ cdef class ReserveObject(PoolObject):
     cdef bint swept(self, bint waits) except -1
     cdef bint sleep(self, uint64_t waiter, double seconds) except -1
     cdef int note_wait(self, double seconds) except -1
-    cdef int count(self, uint64_t *counter, uint64_t nr) except -1
     cdef int sum_counts(self, SlotCounts *total) except -1
 
 cdef int note_private(ReserveObject pool) except -1

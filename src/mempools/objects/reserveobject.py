@@ -145,7 +145,7 @@ class ReserveObject(PoolObject):
             if not self.mend(status):
                 break
         if status == OK:
-            self.count(cython.address(mempool_counts(self.ref).reserve), nr)
+            add_count(cython.address(mempool_counts(self.ref).reserve), nr)
         elif status != EXHAUSTED and status != TABLE_FULL:
             self.fail(status, 0, self.nbytes)
         return status
@@ -165,7 +165,7 @@ class ReserveObject(PoolObject):
                 break
         taken[0] = done
         if done:
-            self.count(cython.address(mempool_counts(self.ref).refills), done)
+            add_count(cython.address(mempool_counts(self.ref).refills), done)
             self.given()
         return status
 
@@ -183,17 +183,6 @@ class ReserveObject(PoolObject):
         """Somebody may have been woken: this process's tasks are told here, other processes' by their own."""
         if self.sleepers is not None and self.sleepers.waiting:
             self.sleepers.dispatch(self)
-        return 0
-
-    @cython.cfunc
-    @cython.inline
-    @cython.exceptval(-1, check=False)
-    def count(self, counter: cython.pointer(uint64_t), nr: uint64_t) -> cython.int:
-        """Statistics of this process. Whoever counts runs Python: where that is one thread at a time, it need not be atomic."""
-        if MP_GIL:
-            write_once(counter, read_once(counter, b"reserveobject.count") + nr, b"reserveobject.count")
-        else:
-            fetch_add_relaxed(counter, nr, b"reserveobject.count")
         return 0
 
     @cython.cfunc
@@ -233,11 +222,11 @@ class ReserveObject(PoolObject):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def sleep(self, waiter: uint64_t, seconds: cython.double) -> cython.bint:
-        """One sleep of a thread: until it is woken, which is True, or for the re-poll interval, or for `seconds`, unless negative."""
+        """One sleep of a thread: until it is woken (True), or for the re-poll interval, or for `seconds` unless negative."""
         ns: uint64_t = self.slice_ns
         rc: int64_t
         woken: cython.bint = False
-        if 0 <= seconds and seconds * 1e9 < ns:
+        if seconds >= 0 and seconds * 1e9 < ns:
             ns = cython.cast(uint64_t, seconds * 1e9) + 1
         if waiter == NO_TICKET:  # the queue has no place
             time.sleep(min(ns, 10_000_000) / 1e9)
@@ -247,7 +236,7 @@ class ReserveObject(PoolObject):
             self.check_open()
             woken = waiter_state(self.ref, waiter) == WAITER_WOKEN
             if not woken and rc != -EINTR:
-                self.count(cython.address(mempool_counts(self.ref).repolls), 1)
+                add_count(cython.address(mempool_counts(self.ref).repolls), 1)
                 self.mapping.recover()
         PyErr_CheckSignals()
         return woken
@@ -257,15 +246,17 @@ class ReserveObject(PoolObject):
     def note_wait(self, seconds: cython.double) -> cython.int:
         microseconds: uint64_t = cython.cast(uint64_t, seconds * 1e6)
         bucket: uint64_t = 64 - clz64(microseconds) if microseconds else 0
-        self.count(cython.address(mempool_counts(self.ref).waits), 1)
+        add_count(cython.address(mempool_counts(self.ref).waits), 1)
         bucket = bucket if bucket < NR_BUCKETS else NR_BUCKETS - 1
-        fetch_add_relaxed(cython.address(reserve_of(self.ref).histogram[bucket]), 1, b"reserveobject.wait")  # of all processes
+        fetch_add_relaxed(
+            cython.address(reserve_of(self.ref).histogram[bucket]), 1, b"reserveobject.wait"
+        )  # of all processes
         return 0
 
     def _note_wait(self, seconds: float, timed_out: bool) -> None:
         self.check_open()
         if timed_out:
-            self.count(cython.address(mempool_counts(self.ref).timeouts), 1)
+            add_count(cython.address(mempool_counts(self.ref).timeouts), 1)
         else:
             self.note_wait(seconds)
 
@@ -275,7 +266,7 @@ class ReserveObject(PoolObject):
 
     def _repolled(self) -> None:
         self.check_open()
-        self.count(cython.address(mempool_counts(self.ref).repolls), 1)
+        add_count(cython.address(mempool_counts(self.ref).repolls), 1)
         self.mapping.recover()
 
     def _calls(self, seen: int) -> int:

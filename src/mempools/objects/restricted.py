@@ -1,9 +1,11 @@
-"""L4: has a caller that may wait anything to fear from contexts.check_wait? That takes longer than an allocation, this does not."""
+"""L4: has a caller that may wait anything to fear from contexts.check_wait? That takes longer than an allocation, this not."""
 
 import cython
 
 if not cython.compiled:
-    raise ImportError("mempools.objects.restricted is compiled code: run `make build` in a checkout, or install the wheel")
+    raise ImportError(
+        "mempools.objects.restricted is compiled code: run `make build` in a checkout, or install the wheel"
+    )
 
 import sys
 
@@ -22,4 +24,6 @@ def is_restricted() -> cython.bint:
     global _running_loop
     if _running_loop is None:
         _running_loop = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
-    return get_value(_scope_var, None) is not None or (_running_loop is not None and _running_loop() is not None)
+    return get_value(_scope_var, None) is not None or (
+        _running_loop is not None and PyObject_CallNoArgs(_running_loop) is not None
+    )
