@@ -43,5 +43,6 @@ cdef extern from "mp_machine.h" nogil:
     void copy "mp_copy"(void *to, const void *from_, uint64_t nbytes, const char *site) noexcept
     void fill "mp_fill"(void *to, int byte, uint64_t nbytes, const char *site) noexcept
     int compare "mp_compare"(const void *shared, const void *mine, uint64_t nbytes, const char *site) noexcept
+    double monotonic "mp_monotonic"() noexcept
     void window "mp_window"(const char *site) noexcept
     int this_cpu "mp_this_cpu"() noexcept

@@ -122,6 +122,13 @@ MP_INLINE int64_t mp_native_futex_wake(uint32_t *word, uint32_t nr) {
     return mp_futex(word, FUTEX_WAKE, nr > INT_MAX ? INT_MAX : nr, NULL);
 }
 
+/* Seconds, as time.monotonic(); no hook is told of it. */
+MP_INLINE double mp_monotonic(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
 /* ---- the vocabulary: hook, or the native operation ---- */
 
 #define MP_STEP(op, size, addr, a, b) mp_hook(site, op, size, (void *)(addr), (uint64_t)(a), (uint64_t)(b))

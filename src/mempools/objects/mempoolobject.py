@@ -17,9 +17,9 @@ if not cython.compiled:
 
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.layout.structs import KIND_MEMPOOL
-from cython.cimports.mempools.machine.atomics import this_module_step
+from cython.cimports.mempools.machine.atomics import monotonic, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
-from cython.cimports.mempools.objects.reserveobject import ReserveObject, add_count, note_private, now
+from cython.cimports.mempools.objects.reserveobject import ReserveObject, add_count, note_private
 from cython.cimports.mempools.objects.restricted import is_restricted
 from cython.cimports.mempools.objects.words import to_u64
 from cython.cimports.mempools.parts.status import OK
@@ -339,7 +339,7 @@ class Mempool(ReserveObject):
                 return got
             if not waits:
                 raise WouldBlock(f"{self!r}: no element now, and waiting was not allowed")
-            begun = now()
+            begun = monotonic()
             if timeout is not None:
                 deadline = begun + timeout
                 if deadline != deadline:
@@ -352,7 +352,7 @@ class Mempool(ReserveObject):
                 if nr > max(self.min_nr, 1):
                     raise WouldBlock(f"{self!r} was resized to less than the {nr} elements that are waited for")
                 if timeout is not None:
-                    remaining = deadline - now()
+                    remaining = deadline - monotonic()
                     if remaining <= 0:
                         add_count(cython.address(mempool_counts(self.ref).timeouts), 1)
                         raise WouldBlock(f"{self!r}: no element came back within {timeout} s")
@@ -363,7 +363,7 @@ class Mempool(ReserveObject):
                     # Who has been woken is nobody who waits for ever: `granted` says so until it has its elements.
                     known = False
                     self.holders.waits_no_more(self)
-            self.note_wait(now() - begun)
+            self.note_wait(monotonic() - begun)
             if known:
                 self.holders.waits_no_more(self)
             return got

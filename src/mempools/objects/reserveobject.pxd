@@ -27,7 +27,7 @@ cdef class ReserveObject(PoolObject):
     cdef PoolRef *backend          # the pool of the elements; NULL: they are Python's objects
     cdef readonly uint64_t nbytes  # of an element; 0 likewise
     cdef uint64_t slice_ns         # the longest sleep before a waiter looks again
-    cdef double next_look          # now() at which a waiter looks for dead processes again
+    cdef double next_look          # monotonic() at which a waiter looks for dead processes again
     # tasks of event loops that wait, and who holds what: plain Python
     cdef readonly object sleepers
     cdef readonly object holders
@@ -52,4 +52,3 @@ cdef class ReserveObject(PoolObject):
     cdef int sum_counts(self, SlotCounts *total) except -1
 
 cdef int note_private(ReserveObject pool) except -1
-cdef double now() noexcept

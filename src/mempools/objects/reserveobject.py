@@ -19,7 +19,7 @@ from cython.cimports.cpython.exc import PyErr_CheckSignals
 from cython.cimports.libc.errno import EINTR
 from cython.cimports.libc.stdint import int64_t, uint64_t
 from cython.cimports.mempools.layout.structs import NR_SLOTS, STATE_LIVE
-from cython.cimports.mempools.machine.atomics import fetch_add_relaxed, read_once, this_module_step, write_once
+from cython.cimports.mempools.machine.atomics import fetch_add_relaxed, monotonic, read_once, this_module_step, write_once
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.poolobject import PoolObject
 from cython.cimports.mempools.parts.lanes import clz64, popcount64
@@ -56,7 +56,6 @@ from cython.cimports.mempools.pools.reserve import (
     waiter_sleep,
     waiter_state,
 )
-from cython.cimports.posix.time import CLOCK_MONOTONIC, clock_gettime, timespec
 
 from mempools.errors import Corrupt, Exhausted
 from mempools.objects.holders import Holders
@@ -213,10 +212,10 @@ class ReserveObject(PoolObject):
     def swept(self, waits: cython.bint) -> cython.bint:
         """Has anything of the dead come back? Worth a look when backend and reserve have nothing, before anybody is refused.
         Looking at every process costs more than a hand-over, so those who wait look now and then; sleep() looks too."""
-        moment: cython.double = now()
-        if waits and moment < self.next_look:
+        now: cython.double = monotonic()
+        if waits and now < self.next_look:
             return False
-        self.next_look = moment + _LOOK
+        self.next_look = now + _LOOK
         return self.mapping.recover() > 0
 
     @cython.cfunc
@@ -428,15 +427,6 @@ class ReserveObject(PoolObject):
         if self.backend == cython.NULL:
             return self.outstanding
         return mempool_outstanding(self.ref, self.backend, cython.cast(cython.uint, self.ref.arena.slot[0]))
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def now() -> cython.double:
-    """As time.monotonic()."""
-    t: timespec
-    clock_gettime(CLOCK_MONOTONIC, cython.address(t))
-    return t.tv_sec + t.tv_nsec * 1e-9
 
 
 _private = weakref.WeakSet()  # the pools that a forked child has a copy of
