@@ -19,7 +19,13 @@ from cython.cimports.cpython.exc import PyErr_CheckSignals
 from cython.cimports.libc.errno import EINTR
 from cython.cimports.libc.stdint import int64_t, uint64_t
 from cython.cimports.mempools.layout.structs import NR_SLOTS, STATE_LIVE
-from cython.cimports.mempools.machine.atomics import fetch_add_relaxed, monotonic, read_once, this_module_step, write_once
+from cython.cimports.mempools.machine.atomics import (
+    fetch_add_relaxed,
+    monotonic,
+    read_once,
+    this_module_step,
+    write_once,
+)
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.poolobject import PoolObject
 from cython.cimports.mempools.parts.lanes import clz64, popcount64
