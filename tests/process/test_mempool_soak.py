@@ -43,11 +43,13 @@ class Ground:
         pool.fail_backend(lambda n: True)
         return pool
 
-    def close(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
         self.page.close()
         self.ours.close()
         self.theirs.close()
-        self.pool.destroy()
         self.arena.close()
 
 
@@ -93,11 +95,10 @@ class Worker:
         """Also sends elements away, and keeps one for long."""
         kept = []
         while True:
-            while self.ground.page[0]:
-                self.pool.recall()  # those that were sent to who has been killed
-                self.paused(0, len(kept))
+            if self.ground.page[0]:
+                self.pool.recall()  # what was sent to who has been killed
+            while self.paused(0, len(kept)):
                 time.sleep(0.001)
-            self.paused(0)
             if rng.random() < 0.1:
                 kept.clear()
             with contextlib.suppress(WouldBlock):
@@ -269,14 +270,13 @@ class Soak:
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("fifo", [False, True])
 def test_random_kills(fifo, soak_seconds):
-    ground = Ground(fifo)
-    soak = Soak(ground, 20261126)
-    try:
-        soak.run(soak_seconds)
-    finally:
-        for pid in soak.workers.values():
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        print(soak)
-    ground.close()
+    with Ground(fifo) as ground:
+        soak = Soak(ground, 20261126)
+        try:
+            soak.run(soak_seconds)
+        finally:
+            for pid in soak.workers.values():
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            print(soak)
     assert soak.pauses + soak.ends > 1
