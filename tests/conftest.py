@@ -19,6 +19,13 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture
+def soak_seconds(request: pytest.FixtureRequest) -> float:
+    """How long a test that kills at random goes on: all that were asked for share MEMPOOLS_SOAK_SECONDS."""
+    nr = sum(item.get_closest_marker("kill") is not None for item in request.session.items)
+    return float(os.environ.get("MEMPOOLS_SOAK_SECONDS", "100")) / nr
+
+
 @pytest.fixture(scope="session", autouse=True)
 def arena_directory() -> Iterator[str]:
     """Two test runs on one machine must not see each other's arenas; child processes inherit the environment."""

@@ -15,7 +15,6 @@ from mempools import Arena, Exhausted, NotOwned, StaleHandle
 from mempools.check import steps
 
 GRANULE = 64
-SECONDS = float(os.environ.get("MEMPOOLS_SOAK_SECONDS", "100"))
 
 
 def in_child(work) -> int:
@@ -505,10 +504,10 @@ def toil(arena, pool, seed):
 
 
 @pytest.mark.kill
-def test_random_kills():
+def test_random_kills(soak_seconds):
     """Two processes toil; one after the other is killed and swept. Every so often all must be as if nobody had been."""
     rng = random.Random(20261121)
-    end = time.monotonic() + SECONDS
+    end = time.monotonic() + soak_seconds
     kills = checks = 0
     scene = Scene()
     try:

@@ -4,17 +4,13 @@ import gc
 import multiprocessing
 import os
 import pickle
-import random
 import signal
-import threading
 import time
 import weakref
 
 import pytest
 
 from mempools import Arena, LayoutMismatch, NotOwned, WouldBlock
-
-SECONDS = float(os.environ.get("MEMPOOLS_SOAK_SECONDS", "100"))
 
 
 @pytest.fixture
@@ -123,6 +119,35 @@ def test_a_waiter_whose_waker_was_killed_wakes(arena):
         pool.check()
         if code == 0:
             break
+
+
+@pytest.mark.parametrize("event", ["a death", "a resize"])
+def test_nobody_overtakes_when_all_are_to_look_again(arena, event):
+    pool = open_pool(arena, min_nr=3, fifo=True, repoll=100)
+    held = pool.alloc_bulk(2)
+    served, says = os.pipe()
+
+    def wait(nr):
+        elements = open_pool(arena, min_nr=3, fifo=True, repoll=100).alloc_bulk(nr, timeout=100)
+        os.write(says, bytes([nr]))
+        del elements
+
+    waiters = []
+    for nr in (2, 1):
+        waiters.append(child(lambda nr=nr: wait(nr)))
+        until(lambda: pool.stats().waiters == len(waiters))
+    if event == "a death":
+        mourned = child(lambda: (open_pool(arena, min_nr=3, fifo=True), signal.pause()))
+        until(lambda: mourned in {process.pid for process in arena.processes()})
+        kill(mourned)
+        arena.recover()
+    else:
+        pool.resize(4)
+    held.pop().free()
+    assert os.read(served, 1) == b"\2", "the second took what was enough for it, but not its turn"
+    assert [status_of(pid) for pid in waiters] == [0, 0]
+    os.close(served)
+    os.close(says)
 
 
 def test_elements_travel_and_come_back_with_the_last_holder(arena):
@@ -266,68 +291,3 @@ def test_four_processes_share_a_small_reserve(arena):
     arena.recover()
     assert (pool.curr_nr, pool.outstanding, pool.stats().waiters) == (3, 0, 0)
     pool.check()
-
-
-# ---- soak
-
-
-def recover_all(arena):
-    """One that died waiting is mended only when the one that died with the lock has been."""
-    while len(arena.processes()) > 1:
-        arena.recover()
-
-
-def toil(arena, seed):
-    """Takes and gives in every way, from two threads, until it is killed; the backend always fails."""
-    pool = open_pool(arena, min_nr=8, shares=64)
-
-    def work(seed):
-        rng = random.Random(seed)
-        while True:
-            elements = pool.alloc_bulk(rng.randint(1, 4), timeout=600)
-            for element in elements:
-                with memoryview(element) as view:
-                    view[:8] = seed.to_bytes(8, "little")
-            if rng.random() < 0.3:
-                elements.append(pickle.loads(pickle.dumps(elements[0])))
-            assert all(bytes(element)[:8] == seed.to_bytes(8, "little") for element in elements)
-            pool.free_bulk(elements)
-
-    threading.Thread(target=work, args=(2 * seed,), daemon=True).start()
-    work(2 * seed + 1)
-
-
-@pytest.mark.kill
-@pytest.mark.timeout(SECONDS + 200)
-def test_soak(arena):
-    """4 processes, random kills, a backend that always fails: after each recovery the reserve is whole, and nobody hangs."""
-    pool = open_pool(arena, min_nr=8, shares=64)
-    rng = random.Random(1)
-    seeds = iter(range(1, 1 << 30))
-    workers, kills = {}, 0
-    end = time.monotonic() + SECONDS
-    while time.monotonic() < end:
-        while len(workers) < 4:
-            seed = next(seeds)
-            workers[child(lambda seed=seed: (signal.alarm(0), toil(arena, seed)))] = seed
-        time.sleep(rng.random() * 0.02)
-        pid = rng.choice(list(workers))
-        del workers[pid]
-        kill(pid)
-        kills += 1
-        arena.recover()
-        pool.alloc(timeout=60).free()  # nobody has it for ever
-        if kills % 20 == 0:
-            for pid in workers:
-                kill(pid)
-            workers.clear()
-            recover_all(arena)
-            stats = pool.stats()
-            assert (stats.curr_nr, stats.outstanding, stats.waiters) == (8, 0, 0)
-            pool.check()
-            arena.check()
-    for pid in workers:
-        kill(pid)
-    recover_all(arena)
-    assert (pool.curr_nr, pool.outstanding) == (8, 0)
-    assert kills > 0

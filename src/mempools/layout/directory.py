@@ -285,7 +285,8 @@ def directory_adopt(
 @cython.nogil
 @cython.exceptval(check=False)
 def in_use(arena: cython.pointer(ArenaRef), index: uint32_t, slot: uint32_t, force: cython.bint) -> cython.bint:
-    """Does another process have the pool open, or (unless force) does it hold a block? Under the lock."""
+    """Does another process have the pool open, or (unless force) does it hold a block? Under the lock; without it, with force,
+    what may have changed meanwhile."""
     entry: cython.pointer(PoolEntry) = cython.address(arena.pools[index])
     pool: PoolRef
     i: uint64_t

@@ -100,14 +100,16 @@ def _gone(p: cython.pointer(ProcSlot)) -> cython.bint:
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _sweep(arena: cython.pointer(ArenaRef), slot: uint32_t) -> cython.int:
-    """The owner is dead, and the mend lock is ours: release what it held, then free the slot. How many were swept."""
+def _sweep(arena: cython.pointer(ArenaRef), slot: uint32_t, busy: cython.p_int) -> cython.int:
+    """The owner is dead, and the mend lock is ours: release what it held, then free the slot. How many were swept; `busy` is
+    counted up instead if somebody, living or dead, has a lock that is needed."""
     p: cython.pointer(ProcSlot) = _at(arena, slot)
     rc: cython.int
     with cython.nogil:
         rc = sweep_slot(arena, slot)
     if rc == BUSY:
-        return 0  # somebody is making or destroying a pool: the next recovery sweeps
+        busy[0] += 1
+        return 0
     if rc < 0:
         raise Corrupt(
             f"the remains of process {_pid(p)} (slot {slot}) cannot be swept: status {rc}; "
@@ -242,6 +244,23 @@ def proctable_leave(arena: cython.pointer(ArenaRef), slot: uint32_t) -> cython.i
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def proctable_recover(arena: cython.pointer(ArenaRef), fd: cython.int, own: uint32_t) -> cython.int:
+    # What keeps one of the dead from being swept may be the lock of another, which that one's sweep releases, if only the
+    # directory's: so again, until a round and the one after it have got nowhere. Then a living process has the lock.
+    nr: cython.int = 0
+    swept: cython.int
+    busy: cython.int = 1
+    vain: cython.int = 0
+    while busy and vain < 2:
+        busy = 0
+        swept = _recover_each(arena, fd, own, cython.address(busy))
+        nr += swept
+        vain = 0 if swept else vain + 1
+    return nr
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _recover_each(arena: cython.pointer(ArenaRef), fd: cython.int, own: uint32_t, busy: cython.p_int) -> cython.int:
     nr: cython.int = 0
     slot: uint32_t
     p: cython.pointer(ProcSlot)
@@ -259,7 +278,7 @@ def proctable_recover(arena: cython.pointer(ArenaRef), fd: cython.int, own: uint
             if not files.try_lock(lock, MEND_BASE + slot):
                 continue  # somebody else is at it
             try:
-                nr += _mend(arena, slot, lock)
+                nr += _mend(arena, slot, lock, busy)
             except Corrupt as error:
                 fault = error  # the other slots can still be swept
             finally:
@@ -274,7 +293,7 @@ def proctable_recover(arena: cython.pointer(ArenaRef), fd: cython.int, own: uint
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def _mend(arena: cython.pointer(ArenaRef), slot: uint32_t, lock) -> cython.int:
+def _mend(arena: cython.pointer(ArenaRef), slot: uint32_t, lock, busy: cython.p_int) -> cython.int:
     """The mend lock is ours: see again whether the owner is dead, for its slot may have changed hands since."""
     p: cython.pointer(ProcSlot) = _at(arena, slot)
     if not slot_is_live(p):
@@ -282,9 +301,9 @@ def _mend(arena: cython.pointer(ArenaRef), slot: uint32_t, lock) -> cython.int:
     if not files.try_lock(lock, LIVE_BASE + slot):
         if not _gone(p):
             return 0
-        return _sweep(arena, slot)
+        return _sweep(arena, slot, busy)
     try:
-        return _sweep(arena, slot)
+        return _sweep(arena, slot, busy)
     finally:
         files.unlock(lock, LIVE_BASE + slot)
 

@@ -114,7 +114,8 @@ def sweep_pool(arena: cython.pointer(ArenaRef), index: uint32_t, slot: uint32_t)
 @cython.nogil
 @cython.exceptval(check=False)
 def sweep_slot(arena: cython.pointer(ArenaRef), slot: uint32_t) -> cython.int:
-    """OK, or BUSY while somebody makes or destroys a pool, or has a lock that is needed here: try again later."""
+    """OK, or BUSY: somebody makes or destroys a pool, or has a lock that is needed here, and may be dead too. What could be done
+    is done, the dead one's locks are free: sweep the other dead, then this one again."""
     lock: cython.pointer(uint32_t) = cython.address(arena.super.directory_lock)
     index: uint32_t
     status: cython.int = OK

@@ -12,6 +12,6 @@ cdef class BlockMempool(Mempool):
     cdef int set_constants(self) except -1
     cdef bint is_made(self) noexcept
     cdef bint is_filled(self) noexcept
-    cdef void note_filled(self) noexcept
+    cdef void note_filled(self, uint64_t filled) noexcept
     cdef int destroy_unfilled(self) except -1
     cdef int check_poison(self, uint64_t address) except -1

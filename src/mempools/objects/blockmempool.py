@@ -12,7 +12,7 @@ import warnings
 
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.libc.string import memcpy, memset
-from cython.cimports.mempools.layout.directory import directory_drop
+from cython.cimports.mempools.layout.directory import directory_drop, in_use
 from cython.cimports.mempools.layout.mapping import Mapping
 from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.layout.structs import KIND_MEMPOOL, NAME_BYTES, NR_POOLS
@@ -246,8 +246,8 @@ class BlockMempool(Mempool):
 
     @cython.cfunc
     @cython.exceptval(check=False)
-    def note_filled(self) -> cython.void:
-        write_once(cython.address(reserve_of(self.ref).filled), 1, b"blockmempool.filled")
+    def note_filled(self, filled: uint64_t) -> cython.void:
+        write_once(cython.address(reserve_of(self.ref).filled), filled, b"blockmempool.filled")
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -285,6 +285,12 @@ class BlockMempool(Mempool):
         if self.nr_waiters():
             raise Busy(f"{self!r}: somebody waits for elements: nothing was done")
         if self.backend != self.ref:
+            # Not from under others. Who opens it from here on, or after our death, fills it again.
+            if in_use(cython.address(self.mapping.ref), self.ref.index, self.mapping.slot, True) and (
+                self.mapping.recover() == 0 or in_use(cython.address(self.mapping.ref), self.ref.index, self.mapping.slot, True)
+            ):
+                raise Busy(f"{self!r} is open in another process: nothing was done")
+            self.note_filled(0)
             self.empty()
         while True:
             with cython.nogil:
@@ -295,6 +301,7 @@ class BlockMempool(Mempool):
             if not self.blocks.may_retry(status):
                 with contextlib.suppress(Exhausted):
                     self.fill_reserve()
+                    self.note_filled(1)
                 raise Busy(f"{self!r} is open in another process: nothing was done")
 
     def __repr__(self) -> str:
@@ -371,7 +378,7 @@ def open_mempool(
         except Exhausted:
             pool.destroy_unfilled()
             raise
-        pool.note_filled()
+        pool.note_filled(1)
     return pool
 
 

@@ -159,8 +159,9 @@ def mempool_set_min(
     surplus: cython.pointer(uint64_t),
     timeout_ns: uint64_t,
 ) -> cython.int:
-    """Sets the minimum, for which there must be cells: OK; or BUSY: the reserve has more than that, surplus[0] has been taken
-    out for the caller to free, and the minimum is what it was: call again. Or the lock's status."""
+    """Sets the minimum, for which there must be cells: OK; or BUSY: the reserve has more than that, and surplus[0] has been taken
+    out for the caller to free: call again. Or the lock's status. The minimum comes first: whoever dies with half of the
+    surplus taken out leaves a reserve that has more than it is to have, not less."""
     r: cython.pointer(Reserve) = reserve_of(pool)
     woken: Woken
     status: cython.int = reserve_lock(pool, timeout_ns)
@@ -168,13 +169,13 @@ def mempool_set_min(
     if status != OK:
         return status
     nobody_woken(cython.address(woken))
+    if read_once(cython.address(r.min_nr), b"mempoolmake.set_min") != min_nr:
+        write_once(cython.address(r.min_nr), min_nr, b"mempoolmake.set_min")
+        # Who waits for more than there will ever be must be told.
+        wake_all_locked(r, cython.address(woken))
     if read_once(cython.address(r.curr_nr), b"mempoolmake.set_min") > keep:
         status = pop_locked(pool, backend, surplus, cython.cast(uint32_t, pool.arena.slot[0]))
         if status == OK:
             status = BUSY
-    else:
-        write_once(cython.address(r.min_nr), min_nr, b"mempoolmake.set_min")
-        # Who waits for more than there will ever be must be told.
-        wake_all_locked(r, cython.address(woken))
     reserve_unlock(pool, cython.address(woken))
     return status

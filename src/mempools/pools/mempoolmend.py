@@ -61,7 +61,7 @@ from cython.cimports.mempools.pools.shares import share_mend
 
 register_module(cython.address(this_module_step))
 
-_MEND_NS = cython.declare(uint64_t, 1_000_000_000)  # how long recovery waits for a lock whose holder lives
+_MEND_NS = cython.declare(uint64_t, 20_000_000)  # for a lock whose holder may live, or be as dead: recovery tries again
 
 
 # ---- looking
@@ -184,6 +184,29 @@ def mend_moving(pool: cython.pointer(PoolRef), backend: cython.pointer(PoolRef),
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def mend_moving_elsewhere(pool: cython.pointer(PoolRef), backend: cython.pointer(PoolRef), slot: uint32_t) -> cython.void:
+    """Of other pools over the same backend whose locks the dead process has: an element under way is X's in the owner map, as
+    are those that anybody may have now. Were it taken for this pool's, that one's mend would find it moved, and count it there."""
+    other: PoolRef
+    r: cython.pointer(Reserve)
+    index: uint32_t
+    for index in range(1, NR_POOLS):
+        if index == pool.index or pool_load(pool.arena, index, cython.address(other)) != OK:
+            continue
+        r = reserve_of(cython.address(other))
+        if (
+            other.kind == KIND_MEMPOOL
+            and r != cython.NULL
+            and other.root_nbytes >= cython.sizeof(Reserve)
+            and robust_holder(cython.address(r.lock)) == slot
+            and is_of(cython.address(other), backend)
+        ):
+            mend_moving(cython.address(other), backend, slot)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def mempool_forked(pool: cython.pointer(PoolRef), backend: cython.pointer(PoolRef)) -> cython.void:
     """In a forked child, whose copy of a private arena it is: the threads that waited, or had the lock, are not here."""
     r: cython.pointer(Reserve) = reserve_of(pool)
@@ -230,6 +253,7 @@ def mend(pool: cython.pointer(PoolRef), slot: uint32_t) -> cython.int:
         window(b"D:mempoolmend.mended")
         if backend != cython.NULL:
             share_mend(backend, slot)  # what it alone held of shared blocks becomes its own, and the reserve's
+            mend_moving_elsewhere(pool, backend, slot)
             refill_of_dead(pool, backend, slot)
         leave_dead_locked(r, slot)
         fold_counts(r, slot)

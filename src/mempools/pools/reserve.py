@@ -320,17 +320,25 @@ def grant_locked(r: cython.pointer(Reserve), woken: cython.pointer(Woken)) -> cy
 @cython.nogil
 @cython.exceptval(check=False)
 def wake_all_locked(r: cython.pointer(Reserve), woken: cython.pointer(Woken)) -> cython.void:
-    """Whoever waits looks again: the minimum has changed, or a process has died that may have woken somebody."""
+    """Whoever waits looks again: the minimum has changed, or a process has died that may have woken somebody. With fifo only
+    those who have been woken, or need more than there will be: others would overtake."""
     w: uint64_t
     bits: uint64_t
     at: uint64_t
+    min_nr: uint64_t = read_once(cython.address(r.min_nr), b"reserve.all")
+    beyond: uint64_t = 0
+    if read_once(cython.address(r.fifo), b"reserve.all"):
+        beyond = min_nr if min_nr else 1
     for w in range(NR_WAITER_WORDS):
         bits = read_once(cython.address(r.waiting[w]), b"reserve.all")
         woken.waiters[w] |= bits
         while bits:
             at = (w << 6) + ctz64(bits)
             bits &= bits - 1
-            if read_once32(cython.address(r.waiters[at].state), b"reserve.all") == WAITER_WAITS:
+            if (
+                read_once32(cython.address(r.waiters[at].state), b"reserve.all") == WAITER_WAITS
+                and read_once(cython.address(r.waiters[at].need), b"reserve.all") > beyond
+            ):
                 wake_locked(r, at, woken)
 
 
