@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-import mempools
 from mempools import Arena, Busy, WouldBlock
 from mempools.check import steps
 
@@ -276,7 +275,7 @@ def test_a_kill_in_any_window(operation, other_backend):
             mend(scene, operation)
         if not died:
             break
-    assert n > (not (operation is destroy_in_use))  # which has no window: it is refused at once
+    assert n > (operation is not destroy_in_use)  # which has no window: it is refused at once
 
 
 @pytest.mark.slow
@@ -332,7 +331,10 @@ def no_waiter():
 
 @pytest.mark.parametrize(
     "death, other_backend",
-    [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) for case in itertools.product(DEATHS, (0, 1))],
+    [
+        pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow)
+        for case in itertools.product(DEATHS, (0, 1))
+    ],
 )
 def test_a_kill_in_any_window_of_recovery(death, other_backend):
     assert recover_and_die(death, other_backend, op="window") > 3

@@ -1,7 +1,8 @@
 """The soak of record: four processes on one Mempool whose backend always fails, killed at random, also within recovery.
 
-Threads, tasks of an event loop and processes wait for the same eight elements, in bulk, with time-outs and cancellations; elements
-travel from process to process. Whenever all pause, and whenever all have been killed, `curr_nr + outstanding == min_nr`."""
+Threads, tasks of an event loop and processes wait for the same eight elements, in bulk, with time-outs and cancellations;
+elements travel from process to process. Whenever all pause, and whenever all have been killed,
+`curr_nr + outstanding == min_nr`."""
 
 import asyncio
 import contextlib
@@ -120,13 +121,18 @@ class Worker:
         while True:
             while self.paused(1):
                 time.sleep(0.001)
-            with contextlib.suppress(BlockingIOError, PoolError):  # nothing there, or its sender is dead or has recalled it
+            with contextlib.suppress(
+                BlockingIOError, PoolError
+            ):  # nothing there, or its sender is dead or has recalled it
                 received = pickle.loads(self.ground.ours.recv(4096))
                 used([received], rng)
                 del received
             with contextlib.suppress(WouldBlock):
                 self.pool.free_bulk(self.pool.alloc_bulk(rng.randint(1, 4), wait=rng.random() < 0.8))
-            with contextlib.suppress(WouldBlock), self.pool.acquire(timeout=rng.choice((None, 0, 0.0005, 0.01))) as element:
+            with (
+                contextlib.suppress(WouldBlock),
+                self.pool.acquire(timeout=rng.choice((None, 0, 0.0005, 0.01))) as element,
+            ):
                 used([element], rng)
 
     def loop(self, rng):
@@ -146,7 +152,9 @@ class Worker:
                 with contextlib.suppress(asyncio.CancelledError):
                     self.pool.free_bulk(await other)
             with contextlib.suppress(WouldBlock):
-                elements = await self.pool.alloc_bulk_async(rng.randint(1, 2), timeout=rng.choice((None, None, 0, 0.001)))
+                elements = await self.pool.alloc_bulk_async(
+                    rng.randint(1, 2), timeout=rng.choice((None, None, 0, 0.001))
+                )
                 used(elements, rng)
                 await asyncio.sleep(0)
                 self.pool.free_bulk(elements)
@@ -174,7 +182,9 @@ class Soak:
         for number in range(WORKERS):
             if number not in self.workers:
                 seed = self.rng.random()
-                self.workers[number] = self.child(lambda number=number, seed=seed: Worker(self.ground, number, seed).run())
+                self.workers[number] = self.child(
+                    lambda number=number, seed=seed: Worker(self.ground, number, seed).run()
+                )
 
     def gone(self, number):
         pid = self.workers.pop(number)

@@ -287,7 +287,8 @@ class BlockMempool(Mempool):
         if self.backend != self.ref:
             # Not from under others. Who opens it from here on, or after our death, fills it again.
             if in_use(cython.address(self.mapping.ref), self.ref.index, self.mapping.slot, True) and (
-                self.mapping.recover() == 0 or in_use(cython.address(self.mapping.ref), self.ref.index, self.mapping.slot, True)
+                self.mapping.recover() == 0
+                or in_use(cython.address(self.mapping.ref), self.ref.index, self.mapping.slot, True)
             ):
                 raise Busy(f"{self!r} is open in another process: nothing was done")
             self.note_filled(0)

@@ -184,9 +184,12 @@ def mend_moving(pool: cython.pointer(PoolRef), backend: cython.pointer(PoolRef),
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def mend_moving_elsewhere(pool: cython.pointer(PoolRef), backend: cython.pointer(PoolRef), slot: uint32_t) -> cython.void:
+def mend_moving_elsewhere(
+    pool: cython.pointer(PoolRef), backend: cython.pointer(PoolRef), slot: uint32_t
+) -> cython.void:
     """Of other pools over the same backend whose locks the dead process has: an element under way is X's in the owner map, as
-    are those that anybody may have now. Were it taken for this pool's, that one's mend would find it moved, and count it there."""
+    are those that anybody may have now. Were it taken for this pool's, that one's mend would find it moved, and count it
+    there."""
     other: PoolRef
     r: cython.pointer(Reserve)
     index: uint32_t
