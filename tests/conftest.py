@@ -13,8 +13,10 @@ settings.register_profile("same each time", derandomize=True, database=None)
 settings.load_profile("same each time")
 
 
-def pytest_collection_finish() -> None:
-    """What was imported and collected stays: the collection after each test need not look at it again."""
+@pytest.fixture(scope="module", autouse=True)
+def frozen() -> None:
+    """What stays from module to module (imports, collected tests, reports) the collection after each test need not look at."""
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
 
