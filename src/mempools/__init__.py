@@ -1,11 +1,13 @@
 """Pool allocators of the Linux kernel for Python programs whose threads and processes share memory."""
 
+from mempools import lockdep
 from mempools.arena import Arena
 from mempools.errors import (
     Busy,
     Corrupt,
     Exhausted,
     LayoutMismatch,
+    LockOrder,
     NotOwned,
     PoolError,
     StaleHandle,
@@ -35,6 +37,7 @@ __all__ = [
     "Exhausted",
     "GenPool",
     "LayoutMismatch",
+    "LockOrder",
     "Mempool",
     "MempoolStats",
     "NotOwned",
@@ -49,6 +52,7 @@ __all__ = [
     "arenas",
     "gc",
     "in_noio",
+    "lockdep",
     "may_wait",
     "noio",
     "trace_allocations",

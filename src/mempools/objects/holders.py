@@ -12,8 +12,10 @@ import sys
 import threading
 from typing import Any
 
+from mempools.objects import contexts
 
-def _current() -> tuple[int, str]:
+
+def current() -> tuple[int, str]:
     """The task that runs, or the thread: an identity, and what to call it."""
     asyncio = sys.modules.get("asyncio")  # not loaded: there is no task
     if asyncio is not None and asyncio._get_running_loop() is not None:
@@ -32,25 +34,29 @@ class Holders:
 
     def _reset(self) -> None:
         self._pid = os.getpid()
-        self._held: dict[int, tuple[int, Any]] = {}  # by the element's identity: by whom, and the element
+        # by the element's identity: by whom, the element, and what lockorder.py knows it as
+        self._held: dict[int, tuple[int, Any, Any]] = {}
         self._waiting: dict[int, str] = {}
 
     def _check_process(self) -> None:
         if self._pid != os.getpid():  # forked: the parent's threads and tasks are not here
             self._reset()
 
-    def entered(self, element: Any) -> None:
+    def entered(self, element: Any, pool: Any) -> None:
         self._check_process()
-        self._held[id(element)] = _current()[0], element
+        watcher = contexts.watcher
+        self._held[id(element)] = current()[0], element, None if watcher is None else watcher.acquired(pool)
 
     def left(self, element: Any) -> None:
         self._check_process()
-        self._held.pop(id(element), None)
+        found = self._held.pop(id(element), None)
+        if found is not None and found[2] is not None:
+            found[2].release()
 
     def _nr_stuck(self) -> int:
         """Elements of those who wait. One may have been freed before its block's end."""
         return sum(
-            who in self._waiting and not getattr(element, "freed", False) for who, element in [*self._held.values()]
+            who in self._waiting and not getattr(element, "freed", False) for who, element, _ in [*self._held.values()]
         )
 
     def _publish(self, pool: Any) -> int:
@@ -64,7 +70,7 @@ class Holders:
     def waits(self, pool: Any) -> str | None:
         """The caller is about to wait without end: why it must not, if it must not."""
         self._check_process()
-        key, name = _current()
+        key, name = current()
         self._waiting[key] = name
         alone = threading.active_count() == 1 and not name.startswith("task")
         if alone and pool._own_elements():
@@ -84,5 +90,5 @@ class Holders:
         )
 
     def waits_no_more(self, pool: Any) -> None:
-        self._waiting.pop(_current()[0], None)
+        self._waiting.pop(current()[0], None)
         self._publish(pool)

@@ -24,6 +24,7 @@ from cython.cimports.libc.stdint import int64_t, uint64_t
 from cython.cimports.mempools.layout.structs import KIND_MEMPOOL
 from cython.cimports.mempools.machine.atomics import this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
+from cython.cimports.mempools.objects.poolobject import watching
 from cython.cimports.mempools.objects.reserveobject import ReserveObject, note_private
 from cython.cimports.mempools.objects.words import to_u64
 from cython.cimports.mempools.parts.status import OK
@@ -65,7 +66,7 @@ def is_restricted() -> cython.bint:
     global _running_loop
     if _running_loop is None:
         _running_loop = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
-    return get_value(_scope_var, None) is not None or (_running_loop is not None and _running_loop() is not None)
+    return watching or get_value(_scope_var, None) is not None or (_running_loop is not None and _running_loop() is not None)
 
 
 @cython.no_gc_clear
@@ -211,7 +212,7 @@ class Mempool(ReserveObject):
         single-threaded processes have). Waiting lets other threads run; signal handlers run, KeyboardInterrupt loses nothing.
         Thread-safe; with wait=False legal in destructors, signal handlers and on event loops."""
         if wait and is_restricted():
-            check_wait(self, "a wait for an element", "use `await pool.alloc_async()`, or `pool.alloc(wait=False)`")
+            check_wait(self, "a wait for an element", "use `await pool.alloc_async()`, or wait=False", timeout)
         self.check_open()
         element = self.from_backend(False)
         if element is not None:
@@ -223,7 +224,7 @@ class Mempool(ReserveObject):
         cannot starve each other (mempool_alloc_bulk in mm/mempool.c). ValueError for more than the reserve has place for, for
         that might never come. The rest as for `alloc`. Thread-safe."""
         if wait and is_restricted():
-            check_wait(self, "a wait for elements", "use `await pool.alloc_bulk_async()`, or wait=False")
+            check_wait(self, "a wait for elements", "use `await pool.alloc_bulk_async()`, or wait=False", timeout)
         self.check_bulk(nr)
         return self.wait_for(nr, [], wait, timeout, False)
 

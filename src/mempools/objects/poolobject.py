@@ -51,6 +51,13 @@ KIND_NAMES = {1: "pages", 2: "genpool", 3: "store", 4: "mempool"}
 
 
 tracing = False
+watching = False
+
+
+def watch_waits(on: bool) -> None:
+    """Is `contexts.watcher` to be told of every call that might wait?"""
+    global watching
+    watching = on
 
 
 def trace_allocations(on: bool = True) -> None:

@@ -13,6 +13,7 @@ import threading
 from typing import Any
 
 from mempools.errors import WaitForbidden, WouldBlock
+from mempools.objects import contexts
 
 
 class Sleepers:
@@ -101,6 +102,8 @@ async def alloc(pool: Any, nr: int, timeout: float | None) -> list[Any]:
     got: list[Any] = []
     place: list[int] = []
     begun = None
+    if contexts.watcher is not None and timeout is None:
+        contexts.watcher.check(pool, task=True)
     try:
         if pool._attempt(nr, got, place, False):
             return got
