@@ -33,7 +33,7 @@ from mempools.objects import contexts
 from mempools.objects.holders import current
 from mempools.objects.poolobject import watch_waits
 
-_DEPTH = 12  # frames of a stack in a report
+_DEPTH = 8  # frames of a stack in a report
 
 Stack = tuple[tuple[CodeType, int], ...]  # innermost first
 
@@ -199,24 +199,27 @@ class Watcher:
         if isinstance(what, Context):
             return self._class(what, what.name, what.holding, what.reentrant)
         if isinstance(what, str):
-            key: Any = what
             name = repr(what)
         else:
             name = f"{type(what).__name__.removeprefix('Block')} {getattr(what, 'name', '')!r}"
             arena = getattr(what, "arena", None)
             if arena is None:
                 return self._of_object(what, name)
-            key = name, arena.id
-        return self._class(key, name, f"holds {name}", reentrant)
+            return self._class((name, arena.id), name, f"holds an element of {name}", False)
+        return self._class(what, name, f"holds {name}", reentrant)
 
     def _class(self, key: Any, name: str, holding: str, reentrant: bool) -> LockClass:
         found = self.classes.get(key)
         return found or self.classes.setdefault(key, LockClass(name, holding, reentrant))
 
     def _of_object(self, what: Any, name: str) -> LockClass:
-        found = self._of_objects.get(what)
+        holding = f"holds an element of {name}"
+        try:
+            found = self._of_objects.get(what)
+        except TypeError:  # cannot be referred to weakly: all of its type are one
+            return self._class(type(what), name, holding, False)
         if found is None:
-            found = self._of_objects.setdefault(what, LockClass(name, f"holds an element of {name}"))
+            found = self._of_objects.setdefault(what, LockClass(name, holding))
             self.classes[found] = found
         return found
 
@@ -339,7 +342,7 @@ class Watcher:
             )
             head += ": when they meet, each waits for the other for ever"
         else:
-            head += " itself: that wait need never end"
+            head += ", which is the same: that wait need never end"
         circle = " -> ".join([first.name, *(each.first.name for each in path), first.name])
         return f"{head}\n{circle}\n{order.text('now')}" + "".join(each.text("before") for each in path).rstrip()
 
