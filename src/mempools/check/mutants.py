@@ -60,6 +60,7 @@ EQUIVALENT: dict[Mutation, str] = {
         "tear",
     ): "readers ask only whether it is the same; a value between is stored behind the commit "
     "as the whole one, and differs from the old one",
+    ("R:mempoolmake.made", "tear"): f"0 becomes 1: {_ONE_BYTE}",
     ("R:proctable.free", "tear"): f"LIVE becomes FREE in the same generation: {_ONE_BYTE}",
     (
         "R:proctable.live",
@@ -74,6 +75,7 @@ _TRY_EQUIVALENT = 5_000  # executions
 EXEMPT: dict[str, str] = {
     "?:atomic.*": "the user's own operations: what they order is the user's protocol, and so is its check",
     "?:block.*": "of an object of L4, which compiled scenarios do not drive; not weakened yet",
+    "?:blockmempool.*": "likewise; the same load as A:mempoolmake.made, which is weakened",
 }
 
 

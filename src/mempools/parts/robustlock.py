@@ -23,8 +23,8 @@ if not cython.compiled:
         "mempools.parts.robustlock is compiled code: run `make build` in a checkout, or install the wheel"
     )
 
-from cython.cimports.libc.errno import EINTR
-from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.libc.errno import EINTR, ETIMEDOUT
+from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 from cython.cimports.mempools.machine.atomics import (
     cmpxchg_acquire32,
     cmpxchg_relaxed32,
@@ -56,8 +56,9 @@ def robust_trylock(word: cython.pointer(uint32_t), slot: uint32_t) -> cython.int
 @cython.nogil
 @cython.exceptval(check=False)
 def robust_lock(word: cython.pointer(uint32_t), slot: uint32_t, timeout_ns: uint64_t) -> cython.int:
-    """OK; TIMED_OUT after about timeout_ns (the caller then looks whether the holder lives); INTERRUPTED by a signal."""
+    """OK; TIMED_OUT after about timeout_ns of one holder (the caller then looks whether it lives); INTERRUPTED by a signal."""
     old: uint32_t
+    result: int64_t
     waited: uint64_t = 0
     mine: uint32_t = slot
     while True:
@@ -71,9 +72,11 @@ def robust_lock(word: cython.pointer(uint32_t), slot: uint32_t, timeout_ns: uint
             if cmpxchg_relaxed32(word, old, old | WAITERS, b"robustlock.wait") != old:
                 continue
         mine = slot | WAITERS
-        if futex_wait(word, old | WAITERS, POLL_NS, b"robustlock.wait") == -EINTR:
+        result = futex_wait(word, old | WAITERS, POLL_NS, b"robustlock.wait")
+        if result == -EINTR:
             return INTERRUPTED
-        waited += POLL_NS
+        if result == -ETIMEDOUT:  # else somebody has released the lock meanwhile: its holders live
+            waited += POLL_NS
 
 
 @cython.cfunc

@@ -32,9 +32,10 @@ from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 from cython.cimports.mempools.layout.chunks import inside
 from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.machine.atomics import (
-    fetch_add_relaxed32,
+    fetch_add_release32,
     futex_wait,
     futex_wake,
+    load_acquire32,
     read_once,
     read_once32,
     this_module_step,
@@ -130,6 +131,18 @@ def reserve_unlock(pool: cython.pointer(PoolRef), woken: cython.pointer(Woken)) 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def call(word: cython.pointer(uint32_t)) -> cython.void:
+    """Makes the listening thread of a process look which of its tasks have been woken."""
+    # [R:reserve.calls] release; pairs with [A:reserve.calls]: the listener reads the count, then the states of its waiters, then
+    # sleeps if the count is still that. CPU 0 makes a waiter WOKEN and counts. Could CPU 1 read the new count and yet the old
+    # state, it would go to sleep beside a task that is to run, and nobody would call again.
+    fetch_add_release32(word, 1, b"R:reserve.calls")
+    futex_wake(word, 0x7FFFFFFF, b"reserve.calls")
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def reserve_wake(pool: cython.pointer(PoolRef), woken: cython.pointer(Woken)) -> cython.bint:
     """Wakes those whose state has become WOKEN. The waiter may have left meanwhile, and another have its place: that one's
     sleep ends for nothing, and it looks again."""
@@ -149,8 +162,7 @@ def reserve_wake(pool: cython.pointer(PoolRef), woken: cython.pointer(Woken)) ->
             if read_once(cython.address(waiter.flags), b"reserve.wake") & WAITER_ASYNC:
                 slot = read_once32(cython.address(waiter.slot), b"reserve.wake")
                 if slot <= NR_SLOTS:
-                    fetch_add_relaxed32(cython.address(r.calls[slot]), 1, b"reserve.calls")
-                    futex_wake(cython.address(r.calls[slot]), 0x7FFFFFFF, b"reserve.calls")
+                    call(cython.address(r.calls[slot]))
             else:
                 futex_wake(cython.address(waiter.state), 1, b"reserve.wake")
     return any
@@ -391,7 +403,8 @@ def waiter_state(pool: cython.pointer(PoolRef), waiter: uint64_t) -> uint32_t:
 @cython.nogil
 @cython.exceptval(check=False)
 def calls_seen(pool: cython.pointer(PoolRef)) -> uint32_t:
-    return read_once32(cython.address(reserve_of(pool).calls[pool.arena.slot[0]]), b"reserve.calls")
+    # [A:reserve.calls] acquire; pairs with [R:reserve.calls]: see there.
+    return load_acquire32(cython.address(reserve_of(pool).calls[pool.arena.slot[0]]), b"A:reserve.calls")
 
 
 @cython.cfunc
@@ -407,6 +420,4 @@ def calls_sleep(pool: cython.pointer(PoolRef), seen: uint32_t, timeout_ns: uint6
 @cython.exceptval(check=False)
 def calls_bump(pool: cython.pointer(PoolRef)) -> cython.void:
     """Ends the calls_sleep of this process."""
-    word: cython.pointer(uint32_t) = cython.address(reserve_of(pool).calls[pool.arena.slot[0]])
-    fetch_add_relaxed32(word, 1, b"reserve.calls")
-    futex_wake(word, 0x7FFFFFFF, b"reserve.calls")
+    call(cython.address(reserve_of(pool).calls[pool.arena.slot[0]]))

@@ -1,0 +1,855 @@
+"""Scenarios of a Mempool's reserve and queue: depletion, lost wake-ups, no minimum, bulk, resizing, cancellation.
+
+The elements are numbers, so that nothing but the reserve decides what becomes of them. Time does not run out: whoever is not
+woken sleeps for ever, and the checker says so. What threads of one process do, all of them do as process 1.
+"""
+
+import cython
+
+if not cython.compiled:
+    raise ImportError(
+        "mempools.check.scenarios.reserving is compiled code: run `make build` in a checkout, or install the wheel"
+    )
+
+from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.mempools.check.engine import engine_fail
+from cython.cimports.mempools.check.scenarios.stage import (
+    STAGE_BYTES,
+    Actor,
+    Stage,
+    arena_wrong,
+    me,
+    nr_owned,
+    play,
+    set_arena,
+    set_pool,
+    set_stage,
+    stage_of,
+)
+from cython.cimports.mempools.check.scenes import register_scene
+from cython.cimports.mempools.check.state import Engine
+from cython.cimports.mempools.layout.structs import KIND_MEMPOOL
+from cython.cimports.mempools.machine.atomics import read_once, read_once32, this_module_step, write_once
+from cython.cimports.mempools.machine.hooks import register_module
+from cython.cimports.mempools.parts.owners import OWNER_STRUCT
+from cython.cimports.mempools.parts.status import BUSY, EXHAUSTED, MISMATCH, OK, TIMED_OUT
+from cython.cimports.mempools.pools.mempool import (
+    TAKE_QUEUES,
+    mempool_give,
+    mempool_leave,
+    mempool_take,
+)
+from cython.cimports.mempools.pools.mempoolmake import MempoolConfig, mempool_make, mempool_room, mempool_set_min
+from cython.cimports.mempools.pools.reserve import (
+    NO_TICKET,
+    NR_INLINE,
+    WAITER_ASYNC,
+    WAITER_WOKEN,
+    Reserve,
+    calls_seen,
+    calls_sleep,
+    reserve_of,
+    waiter_sleep,
+    waiter_state,
+)
+
+register_module(cython.address(this_module_step))
+
+_FOREVER = cython.declare(uint64_t, 1 << 60)
+_SHIFT = cython.declare(uint64_t, 9)  # of the pool's own chunks, in which longer tables lie
+
+# What an actor finds: [0] elements that it took, [1] that its pool did not want back, [2] how often it ran a step of its own;
+# [3] and [4]: the elements.
+
+
+# ---- stages
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def set_empty(e: cython.pointer(Engine), memory: cython.p_char) -> cython.pointer(Stage):
+    """A pool that has not been made yet."""
+    stage: cython.pointer(Stage) = set_stage(e, memory)
+    index: uint32_t = 0
+    e.timeouts = 0
+    if set_arena(stage, 18, 3) != 0:
+        return cython.NULL
+    if set_pool(stage, KIND_MEMPOOL, _SHIFT, 4096, 0, cython.sizeof(Reserve), cython.address(index)) != 0:
+        return cython.NULL
+    return stage
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def make(actor: cython.pointer(Actor), min_nr: uint64_t, fifo: uint64_t) -> cython.int:
+    config: MempoolConfig
+    config.nbytes = 0
+    config.min_nr = min_nr
+    config.backend = 0
+    config.fifo = fifo
+    config.poison = 0
+    return mempool_make(cython.address(actor.pool), cython.NULL, cython.address(config))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def set_reserve(
+    e: cython.pointer(Engine), memory: cython.p_char, min_nr: uint64_t, curr_nr: uint64_t, fifo: uint64_t
+) -> cython.pointer(Stage):
+    """A pool whose reserve is to have min_nr elements and has curr_nr."""
+    stage: cython.pointer(Stage) = set_empty(e, memory)
+    actor: cython.pointer(Actor)
+    taken: uint64_t = 0
+    word: uint64_t
+    if stage == cython.NULL:
+        return cython.NULL
+    actor = cython.address(stage.actors[0])
+    if make(actor, min_nr, fifo) != OK:
+        return cython.NULL
+    if mempool_set_min(cython.address(actor.pool), cython.NULL, min_nr, cython.address(taken), 0) != OK:
+        return cython.NULL
+    for word in range(1, curr_nr + 1):
+        if mempool_give(cython.address(actor.pool), cython.NULL, cython.address(word), 1, cython.address(taken), 0) != OK:
+            return cython.NULL
+    stage.param = min_nr
+    return stage if curr(stage) == curr_nr else cython.NULL
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def set_waiter(stage: cython.pointer(Stage), i: uint32_t, nr: uint64_t, flags: uint64_t) -> cython.int:
+    """Actor i waits for nr elements, more than there are; its ticket is in `address`."""
+    actor: cython.pointer(Actor) = cython.address(stage.actors[i])
+    actor.address = NO_TICKET
+    flags |= TAKE_QUEUES
+    if mempool_take(
+        cython.address(actor.pool), cython.NULL, nr, cython.address(actor.found[3]), cython.address(actor.address), flags, 0
+    ) != EXHAUSTED:
+        return -1
+    return 0 if actor.address != NO_TICKET else -1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def curr(stage: cython.pointer(Stage)) -> uint64_t:
+    return read_once(cython.address(reserve_of(cython.address(stage.actors[0].pool)).curr_nr), b"reserving.curr")
+
+
+# ---- what bodies are made of
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def take(actor: cython.pointer(Actor), nr: uint64_t) -> cython.bint:
+    """What is there, without waiting."""
+    waiter: uint64_t = NO_TICKET
+    if mempool_take(
+        cython.address(actor.pool), cython.NULL, nr, cython.address(actor.found[3]), cython.address(waiter), 0, _FOREVER
+    ) != OK:
+        return False
+    actor.found[0] += nr
+    return True
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def wait(actor: cython.pointer(Actor), nr: uint64_t, waiter: cython.pointer(uint64_t)) -> cython.void:
+    """What the objects do whose caller may wait; the backend has nothing."""
+    status: cython.int
+    while True:
+        status = mempool_take(
+            cython.address(actor.pool),
+            cython.NULL,
+            nr,
+            cython.address(actor.found[3]),
+            waiter,
+            TAKE_QUEUES,
+            _FOREVER,
+        )
+        if status == OK:
+            actor.found[0] += nr
+            return
+        if status != EXHAUSTED:
+            engine_fail(b"a waiter cannot wait")
+        waiter_sleep(cython.address(actor.pool), waiter[0], _FOREVER)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def give(actor: cython.pointer(Actor), words: cython.pointer(uint64_t), nr: uint64_t) -> cython.void:
+    """Back to the pool; what it does not want is the backend's."""
+    taken: uint64_t = 0
+    if mempool_give(cython.address(actor.pool), cython.NULL, words, nr, cython.address(taken), _FOREVER) != OK:
+        engine_fail(b"an element cannot be given back")
+    actor.found[1] += nr - taken
+
+
+# ---- bodies
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def take_and_post(arg: cython.p_void) -> cython.void:
+    """A thread takes the last element and tells another, with nothing but a store."""
+    stage: cython.pointer(Stage) = stage_of(arg)
+    actor: cython.pointer(Actor) = cython.address(stage.actors[0])
+    if take(actor, 1):
+        write_once(cython.address(stage.words[0]), actor.found[3], b"reserving.mail")
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def give_what_comes(arg: cython.p_void) -> cython.void:
+    """Another thread gives back what it is told of."""
+    stage: cython.pointer(Stage) = stage_of(arg)
+    actor: cython.pointer(Actor) = me(stage)
+    word: uint64_t = read_once(cython.address(stage.words[0]), b"reserving.mail")
+    actor.slot[0] = 1
+    if word:
+        actor.found[2] = 1
+        give(actor, cython.address(word), 1)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def take_and_give(arg: cython.p_void) -> cython.void:
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    if take(actor, 1):
+        give(actor, cython.address(actor.found[3]), 1)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def wait_and_give(arg: cython.p_void) -> cython.void:
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    waiter: uint64_t = NO_TICKET
+    wait(actor, 1, cython.address(waiter))
+    give(actor, cython.address(actor.found[3]), 1)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def wait_for_two(arg: cython.p_void) -> cython.void:
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    waiter: uint64_t = NO_TICKET
+    wait(actor, 2, cython.address(waiter))
+    give(actor, cython.address(actor.found[3]), 2)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def wait_on(arg: cython.p_void) -> cython.void:
+    """A waiter that is in the queue already, and sleeps."""
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    waiter_sleep(cython.address(actor.pool), actor.address, _FOREVER)
+    wait(actor, 1, cython.address(actor.address))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def wait_on_and_give(arg: cython.p_void) -> cython.void:
+    wait_on(arg)
+    give(me(stage_of(arg)), cython.address(me(stage_of(arg)).found[3]), 1)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def cancel(arg: cython.p_void) -> cython.void:
+    """A waiter that is in the queue, has perhaps been woken, and goes without its element."""
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    actor.found[2] = waiter_state(cython.address(actor.pool), actor.address) == WAITER_WOKEN
+    if mempool_leave(cython.address(actor.pool), actor.address, _FOREVER) != OK:
+        engine_fail(b"a waiter cannot leave")
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def listen(arg: cython.p_void) -> cython.void:
+    """The thread of a process whose task waits: it sees the task woken, or sleeps until somebody calls."""
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    seen: uint32_t = calls_seen(cython.address(actor.pool))
+    while waiter_state(cython.address(actor.pool), actor.address) != WAITER_WOKEN:
+        calls_sleep(cython.address(actor.pool), seen, _FOREVER)
+        seen = calls_seen(cython.address(actor.pool))
+    wait(actor, 1, cython.address(actor.address))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def listen_for_two(arg: cython.p_void) -> cython.void:
+    """As listen, for two tasks; `found[5]` is the other's ticket."""
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    seen: uint32_t = calls_seen(cython.address(actor.pool))
+    while (
+        waiter_state(cython.address(actor.pool), actor.address) != WAITER_WOKEN
+        or waiter_state(cython.address(actor.pool), actor.found[5]) != WAITER_WOKEN
+    ):
+        calls_sleep(cython.address(actor.pool), seen, _FOREVER)
+        seen = calls_seen(cython.address(actor.pool))
+    wait(actor, 1, cython.address(actor.address))
+    wait(actor, 1, cython.address(actor.found[5]))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def give_one(arg: cython.p_void) -> cython.void:
+    """Of an element that this process has had from the start."""
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    word: uint64_t = 10
+    give(actor, cython.address(word), 1)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def give_two(arg: cython.p_void) -> cython.void:
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    words: uint64_t[2]
+    words[0] = 10
+    words[1] = 11
+    give(actor, cython.address(words[0]), 1)
+    give(actor, cython.address(words[1]), 1)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def shrink(arg: cython.p_void) -> cython.void:
+    """To a minimum of one; what is more is the backend's."""
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    surplus: uint64_t = 0
+    status: cython.int = BUSY
+    while status == BUSY:
+        status = mempool_set_min(cython.address(actor.pool), cython.NULL, 1, cython.address(surplus), _FOREVER)
+        actor.found[1] += status == BUSY
+    if status != OK:
+        engine_fail(b"the minimum cannot be set")
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def grow(arg: cython.p_void) -> cython.void:
+    """To more than the first cells hold, by another number for each."""
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    surplus: uint64_t = 0
+    status: cython.int = TIMED_OUT
+    while status == TIMED_OUT:
+        status = mempool_room(cython.address(actor.pool), NR_INLINE + actor.slot[0])
+    if status != OK:
+        engine_fail(b"there is no room for more cells")
+    if mempool_set_min(
+        cython.address(actor.pool), cython.NULL, NR_INLINE + actor.slot[0], cython.address(surplus), _FOREVER
+    ) != OK:
+        engine_fail(b"the minimum cannot be set")
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def make_and_look(arg: cython.p_void) -> cython.void:
+    """Makes the pool, or finds it made as it is to be."""
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    status: cython.int = BUSY
+    while status == BUSY:  # somebody else is at it
+        status = make(actor, 1, 1)
+    if status != OK:
+        engine_fail(b"a pool that somebody else has made looks otherwise than it is")
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def make_otherwise(arg: cython.p_void) -> cython.void:
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    actor.status = make(actor, 1, 0)
+    if actor.status != OK and actor.status != MISMATCH:
+        engine_fail(b"making a pool ends with an unexpected status")
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def take_once(arg: cython.p_void) -> cython.void:
+    """A newcomer that does not wait."""
+    take(me(stage_of(arg)), 1)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def make_and_tell(arg: cython.p_void) -> cython.void:
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    actor.status = make(actor, 1, 1)
+
+
+# ---- end conditions
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def final_conserved(arg: cython.p_void) -> cython.p_const_char:
+    """Of a pool of one element that may be under way from one thread to the other."""
+    stage: cython.pointer(Stage) = stage_of(arg)
+    outstanding: uint64_t = stage.actors[0].found[0] - stage.actors[1].found[2]
+    if curr(stage) + outstanding < 1:
+        return b"the reserve is smaller for good: nobody has the element that it lacks"
+    return final_queue(arg)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def final_queue(arg: cython.p_void) -> cython.p_const_char:
+    """Nobody waits, nothing is promised, and the reserve has no more than it is to have."""
+    r: cython.pointer(Reserve) = reserve_of(cython.address(stage_of(arg).actors[0].pool))
+    min_nr: uint64_t = read_once(cython.address(r.min_nr), b"reserving.final")
+    if read_once(cython.address(r.curr_nr), b"reserving.final") > (min_nr if min_nr else 1):
+        return b"the reserve has more than it is to have"
+    if read_once(cython.address(r.waiting[0]), b"reserving.final"):
+        return b"somebody is still in the queue"
+    if read_once(cython.address(r.granted), b"reserving.final"):
+        return b"elements are promised to nobody"
+    if read_once32(cython.address(r.lock), b"reserving.final"):
+        return b"the reserve is still locked"
+    return cython.NULL
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def final_all(arg: cython.p_void) -> cython.p_const_char:
+    """Everybody gave back what it took: `param` elements and those that the backend got are all that there were."""
+    stage: cython.pointer(Stage) = stage_of(arg)
+    i: uint32_t
+    nr: uint64_t = curr(stage)
+    for i in range(3):
+        nr += stage.actors[i].found[1]
+    if nr != stage.param:
+        return b"an element is lost, or there is one too many"
+    if curr(stage) == 0:
+        return b"all elements went to the backend and the reserve has none"
+    return final_queue(arg)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def final_held(arg: cython.p_void) -> cython.p_const_char:
+    """The third got what it waited for; the others have nothing."""
+    stage: cython.pointer(Stage) = stage_of(arg)
+    if stage.actors[0].found[0] + stage.actors[1].found[0]:
+        return b"somebody overtook the one who waited"
+    if curr(stage) + stage.actors[2].found[0] != stage.param:
+        return b"an element is lost, or there is one too many"
+    return final_queue(arg)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def final_held_second(arg: cython.p_void) -> cython.p_const_char:
+    """The second got what it waited for."""
+    stage: cython.pointer(Stage) = stage_of(arg)
+    if curr(stage) + stage.actors[1].found[0] != stage.param:
+        return b"an element is lost, or there is one too many"
+    return final_queue(arg)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def final_grown(arg: cython.p_void) -> cython.p_const_char:
+    stage: cython.pointer(Stage) = stage_of(arg)
+    r: cython.pointer(Reserve) = reserve_of(cython.address(stage.actors[0].pool))
+    i: uint32_t
+    nr: uint64_t
+    for i in range(2):
+        if nr_owned(cython.address(stage.actors[0].pool), i + 1):
+            return b"cells that nobody uses are still somebody's"
+    nr = nr_owned(cython.address(stage.actors[0].pool), OWNER_STRUCT)
+    if nr != (NR_INLINE << 4) >> _SHIFT or read_once(cython.address(r.segments[1]), b"reserving.final") == 0:
+        return b"there are more or fewer cells than the table names"
+    nr = read_once(cython.address(r.min_nr), b"reserving.final")
+    if nr != NR_INLINE + 1 and nr != NR_INLINE + 2:
+        return b"the minimum is nobody's"
+    return arena_wrong(stage, cython.address(stage.actors[0]))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def final_made(arg: cython.p_void) -> cython.p_const_char:
+    stage: cython.pointer(Stage) = stage_of(arg)
+    r: cython.pointer(Reserve) = reserve_of(cython.address(stage.actors[0].pool))
+    if not read_once(cython.address(r.made), b"reserving.final"):
+        return b"nobody has made the pool"
+    return cython.NULL
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def final_made_once(arg: cython.p_void) -> cython.p_const_char:
+    """Of three who want two kinds of pool, those who do not get theirs know it."""
+    stage: cython.pointer(Stage) = stage_of(arg)
+    r: cython.pointer(Reserve) = reserve_of(cython.address(stage.actors[0].pool))
+    i: uint32_t
+    for i in range(2):
+        if (stage.actors[i].status == OK) != (read_once(cython.address(r.fifo), b"reserving.final") == i):
+            return b"a maker takes another's pool for its own"
+    return final_made(arg)
+
+
+# ---- the scenes
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_depletion(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    if set_reserve(e, memory, 1, 1, 0) == cython.NULL:
+        return -1
+    return play(e, final_conserved, take_and_post, give_what_comes, cython.NULL)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_depletion_three(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    if set_reserve(e, memory, 1, 1, 0) == cython.NULL:
+        return -1
+    return play(e, final_conserved, take_and_post, give_what_comes, take_and_give)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_wake(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_reserve(e, memory, 1, 0, 0)
+    if stage == cython.NULL:
+        return -1
+    stage.param = 1
+    return play(e, final_all, wait_and_give, give_one, cython.NULL)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_wake_two(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_reserve(e, memory, 1, 0, 0)
+    if stage == cython.NULL:
+        return -1
+    if set_waiter(stage, 0, 1, 0) != 0 or set_waiter(stage, 2, 1, 0) != 0:
+        return -1
+    stage.param = 1
+    return play(e, final_all, wait_on_and_give, give_one, wait_on_and_give)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_wake_fifo(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_reserve(e, memory, 1, 0, 1)
+    if stage == cython.NULL:
+        return -1
+    if set_waiter(stage, 0, 1, 0) != 0 or set_waiter(stage, 2, 1, 0) != 0:
+        return -1
+    stage.param = 1
+    return play(e, final_all, wait_on_and_give, give_one, wait_on_and_give)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_zero(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_reserve(e, memory, 0, 0, 0)
+    if stage == cython.NULL:
+        return -1
+    stage.param = 2
+    return play(e, final_all, wait_and_give, give_two, cython.NULL)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_bulk(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_reserve(e, memory, 3, 3, 0)
+    if stage == cython.NULL:
+        return -1
+    stage.param = 3
+    return play(e, final_all, wait_for_two, wait_for_two, cython.NULL)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_shrink(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_reserve(e, memory, 2, 1, 0)
+    if stage == cython.NULL:
+        return -1
+    stage.param = 2
+    return play(e, final_all, shrink, give_one, cython.NULL)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_shrink_take(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_reserve(e, memory, 2, 1, 0)
+    if stage == cython.NULL:
+        return -1
+    stage.param = 1
+    return play(e, final_all, shrink, take_and_give, cython.NULL)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_cancel(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_reserve(e, memory, 1, 0, 0)
+    if stage == cython.NULL:
+        return -1
+    if set_waiter(stage, 1, 1, 0) != 0 or set_waiter(stage, 2, 1, 0) != 0:
+        return -1
+    stage.param = 1
+    return play(e, final_held, give_one, cancel, wait_on)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_cancel_fifo(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_reserve(e, memory, 2, 1, 1)
+    if stage == cython.NULL:
+        return -1
+    if set_waiter(stage, 1, 2, 0) != 0 or set_waiter(stage, 2, 1, 0) != 0:
+        return -1
+    stage.param = 2
+    return play(e, final_held, give_one, cancel, wait_on)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_fifo(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_reserve(e, memory, 1, 0, 1)
+    if stage == cython.NULL:
+        return -1
+    if set_waiter(stage, 2, 1, 0) != 0:
+        return -1
+    stage.param = 1
+    return play(e, final_held, give_one, take_once, wait_on)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_task(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_reserve(e, memory, 1, 0, 0)
+    if stage == cython.NULL:
+        return -1
+    if set_waiter(stage, 1, 1, WAITER_ASYNC) != 0:
+        return -1
+    stage.param = 1
+    return play(e, final_held_second, give_one, listen, cython.NULL)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_tasks(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_reserve(e, memory, 2, 0, 0)
+    if stage == cython.NULL or set_waiter(stage, 1, 1, WAITER_ASYNC) != 0:
+        return -1
+    stage.actors[1].found[5] = stage.actors[1].address
+    if set_waiter(stage, 1, 1, WAITER_ASYNC) != 0:
+        return -1
+    stage.param = 2
+    return play(e, final_held_second, give_one, listen_for_two, give_one)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_grow(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    if set_reserve(e, memory, 1, 0, 0) == cython.NULL:
+        return -1
+    return play(e, final_grown, grow, grow, cython.NULL)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_make(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    if set_empty(e, memory) == cython.NULL:
+        return -1
+    return play(e, final_made, make_and_look, make_and_look, make_and_look)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_make_otherwise(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    if set_empty(e, memory) == cython.NULL:
+        return -1
+    return play(e, final_made_once, make_otherwise, make_and_tell, cython.NULL)
+
+
+register_scene(
+    b"mempool.depletion",
+    b"two threads of a process: one takes the last element and tells the other with a plain store; the other gives "
+    b"it back: the reserve is full again or the element is still under way",
+    b"I1",
+    2,
+    STAGE_BYTES,
+    scene_depletion,
+)
+register_scene(
+    b"mempool.depletion-three",
+    b"as mempool.depletion, while another process takes and gives",
+    b"I1",
+    3,
+    STAGE_BYTES,
+    scene_depletion_three,
+)
+register_scene(
+    b"mempool.wake",
+    b"one comes for the only element while another gives it back: it has had it in the end",
+    b"I2",
+    2,
+    STAGE_BYTES,
+    scene_wake,
+)
+register_scene(
+    b"mempool.wake-two",
+    b"two sleep, a third gives the only element back: both have had it in the end",
+    b"I2",
+    3,
+    STAGE_BYTES,
+    scene_wake_two,
+)
+register_scene(
+    b"mempool.wake-fifo",
+    b"as mempool.wake-two, in the order of their coming",
+    b"I2",
+    3,
+    STAGE_BYTES,
+    scene_wake_fifo,
+)
+register_scene(
+    b"mempool.zero",
+    b"a pool without a minimum keeps one element, and whoever waits for it is woken",
+    b"I3",
+    2,
+    STAGE_BYTES,
+    scene_zero,
+)
+register_scene(
+    b"mempool.bulk",
+    b"two who take two of three at once: nobody waits for what another holds while it waits",
+    b"I4",
+    2,
+    STAGE_BYTES,
+    scene_bulk,
+)
+register_scene(
+    b"mempool.shrink",
+    b"the reserve is made smaller while another process gives: no element is lost, none too many is kept",
+    b"I5",
+    2,
+    STAGE_BYTES,
+    scene_shrink,
+)
+register_scene(
+    b"mempool.shrink-take",
+    b"the reserve is made smaller while another process takes and gives",
+    b"I5",
+    2,
+    STAGE_BYTES,
+    scene_shrink_take,
+)
+register_scene(
+    b"mempool.grow",
+    b"two make room for more elements: one table is used, the other goes back",
+    b"I6",
+    2,
+    STAGE_BYTES,
+    scene_grow,
+)
+register_scene(
+    b"mempool.cancel",
+    b"a waiter goes, perhaps after it has been woken: the next one gets the element",
+    b"I30",
+    3,
+    STAGE_BYTES,
+    scene_cancel,
+)
+register_scene(
+    b"mempool.cancel-fifo",
+    b"the oldest waiter, for whom there is too little, goes: the next one, who had enough all the time, is woken",
+    b"I30",
+    3,
+    STAGE_BYTES,
+    scene_cancel_fifo,
+)
+register_scene(
+    b"mempool.fifo",
+    b"a newcomer does not overtake one who waits",
+    b"",
+    3,
+    STAGE_BYTES,
+    scene_fifo,
+)
+register_scene(
+    b"mempool.task",
+    b"a thread listens for a task that waits: it hears of the element that another process gives back",
+    b"I2",
+    2,
+    STAGE_BYTES,
+    scene_task,
+)
+register_scene(
+    b"mempool.tasks",
+    b"a thread listens for two tasks, whose elements two processes give back: it hears of both",
+    b"I2",
+    3,
+    STAGE_BYTES,
+    scene_tasks,
+)
+register_scene(
+    b"mempool.make",
+    b"three make a pool at the same time: each then knows what its elements are",
+    b"",
+    3,
+    STAGE_BYTES,
+    scene_make,
+)
+register_scene(
+    b"mempool.make-otherwise",
+    b"two make different pools under one name: one has its own, the other is told",
+    b"",
+    2,
+    STAGE_BYTES,
+    scene_make_otherwise,
+)
