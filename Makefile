@@ -15,7 +15,7 @@ lock := $(pip) install --require-hashes
 sources := $(shell find src meson.build pyproject.toml -name __pycache__ -prune -o -type f -print)
 run := PATH="$(abspath $(bin)):$$PATH"
 
-.PHONY: build develop test demo lint types docs bench check mutants soak dist lock clean
+.PHONY: build develop test demo lint types docs bench check mutants lockdep soak dist lock clean
 
 $(VENV)/.locked: requirements/test.txt requirements/lz4.txt requirements/zstd.txt requirements/check.txt
 	$(PYTHON) -m venv $(VENV)
@@ -45,6 +45,11 @@ develop: $(VENV)/.locked
 
 test: build
 	$(run) python -m pytest $(PYTEST_ARGS)
+
+# The tests of the pools with the debug mode on that looks for deadlocks: it has nothing to say.
+lockdep: build
+	$(run) MEMPOOLS_DEBUG=lockdep python -m pytest tests/unit tests/process \
+	  -k "pool or percpu or store or contexts or holders or lockdep or examples" $(PYTEST_ARGS)
 
 # Packs this Python's own library into shared memory, then reads it back in other processes.
 demo: build

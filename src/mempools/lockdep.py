@@ -124,8 +124,8 @@ class holds:
 
 
 class WatchedLock:
-    """A lock, or semaphore, that the debug mode knows under a name: from `watch`, `Lock` or `RLock`. All locks of one name are one
-    class: to hold one and wait for another of them is a violation. Waits with a time-out, or without blocking, are none.
+    """A lock, or semaphore, that the debug mode knows under a name: from `watch`, `Lock` or `RLock`. All locks of one name are
+    one class: to hold one and wait for another of them is a violation. Waits with a time-out, or without blocking, are none.
     As thread-safe as what it wraps; it can be the lock of a threading.Condition."""
 
     def __init__(self, lock: Any, name: str, reentrant: bool = False) -> None:
@@ -203,7 +203,9 @@ def watch(thing: Any, name: str) -> Any:
         return WatchedExecutor(thing, name)
     if hasattr(thing, "acquire") and hasattr(thing, "release"):
         return WatchedLock(thing, name, "RLock" in type(thing).__name__)
-    raise TypeError(f"{thing!r} is no lock (acquire, release) and no executor (submit): say holds() and might_wait() yourself")
+    raise TypeError(
+        f"{thing!r} is no lock (acquire, release) and no executor (submit): say holds() and might_wait() yourself"
+    )
 
 
 if "lockdep" in os.environ.get("MEMPOOLS_DEBUG", "").split(","):

@@ -31,7 +31,7 @@ def silent(checked):
 @pytest.fixture(params=["objects", "blocks"])
 def pool(request, checked):
     if request.param == "objects":
-        yield Mempool(2, lambda: [], name="pool")
+        yield Mempool(2, list, name="pool")
         return
     with Arena.anonymous("1M") as arena:
         yield arena.mempool("pool", nbytes=64, min_nr=2)
@@ -199,8 +199,8 @@ def test_nothing_is_recorded_while_it_is_off():
         a.acquire()
         with lockdep.checking():
             assert lockdep.report().orders == ()
-        assert ("'a'", "a destructor") in lockdep.report().orders
-        assert str(lockdep.report()).startswith("2 classes") or "'a' -> a destructor" in str(lockdep.report())
+        might_wait("work")
+        assert str(lockdep.report()) == "4 classes, 1 orders, 0 violations\n'a' -> 'work'"
     a.release()
     lockdep.enable()
     lockdep.disable()

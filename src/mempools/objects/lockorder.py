@@ -184,10 +184,11 @@ class Watcher:
         self._lock = threading.Lock()
 
     def picture(self) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...], tuple[str, ...]]:
-        """Names of the classes, of the orders, and what was reported."""
+        """Names of the classes, of the orders, and what was reported. Not that what is held can be interrupted: all can."""
+        interrupts = self.class_of(DESTRUCTOR), self.class_of(HANDLER)
         with self._lock:
             classes = list(self.classes.values())
-            orders = sorted((one.name, other.name) for one in classes for other in one.after)
+            orders = sorted((one.name, two.name) for one in classes for two in one.after if two not in interrupts)
             return tuple(sorted(each.name for each in classes)), tuple(orders), tuple(self.violations)
 
     # ---- classes
@@ -338,7 +339,8 @@ class Watcher:
         head = f"{order.who} would wait for {second.name} while it {first.holding}"
         if path:
             head += "".join(
-                f", and somebody who {each.first.holding} has waited for {each.second.name} ({each.who})" for each in path
+                f", and somebody who {each.first.holding} has waited for {each.second.name} ({each.who})"
+                for each in path
             )
             head += ": when they meet, each waits for the other for ever"
         else:

@@ -66,7 +66,11 @@ def is_restricted() -> cython.bint:
     global _running_loop
     if _running_loop is None:
         _running_loop = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
-    return watching or get_value(_scope_var, None) is not None or (_running_loop is not None and _running_loop() is not None)
+    return (
+        watching
+        or get_value(_scope_var, None) is not None
+        or (_running_loop is not None and _running_loop() is not None)
+    )
 
 
 @cython.no_gc_clear
