@@ -49,7 +49,7 @@ test: build
 # The tests of the pools with the debug mode on that looks for deadlocks: it has nothing to say.
 lockdep: build
 	$(run) MEMPOOLS_DEBUG=lockdep python -m pytest tests/unit tests/process \
-	  -k "pool or percpu or store or contexts or holders or lockdep or examples" $(PYTEST_ARGS)
+	  -k "pool or percpu or store or contexts or holders or examples" $(PYTEST_ARGS)
 
 # Packs this Python's own library into shared memory, then reads it back in other processes.
 demo: build
