@@ -1,6 +1,7 @@
 """Pool allocators of the Linux kernel for Python programs whose threads and processes share memory."""
 
 from mempools.arena import Arena
+from mempools.edges import arrays as _arrays  # noqa: F401  areas as numpy arrays
 from mempools.errors import (
     Busy,
     Corrupt,
@@ -13,16 +14,21 @@ from mempools.errors import (
     WouldBlock,
 )
 from mempools.leftovers import ArenaInfo, arenas, gc
+from mempools.objects.area import Area
 from mempools.objects.atomic import AtomicU64
 from mempools.objects.block import Block
 from mempools.objects.contexts import in_noio, may_wait, noio
 from mempools.objects.genpoolobject import GenPool
+from mempools.objects.percpucounter import PerCpuCounter
+from mempools.objects.percpuobject import PerCpu
+from mempools.objects.percpuword import PerCpuWord
 from mempools.objects.poolobject import trace_allocations
 from mempools.objects.sites import Allocation, allocations
 from mempools.store import Store, StoreStats
 
 __all__ = [
     "Allocation",
+    "Area",
     "Arena",
     "ArenaInfo",
     "AtomicU64",
@@ -33,6 +39,9 @@ __all__ = [
     "GenPool",
     "LayoutMismatch",
     "NotOwned",
+    "PerCpu",
+    "PerCpuCounter",
+    "PerCpuWord",
     "PoolError",
     "StaleHandle",
     "Store",

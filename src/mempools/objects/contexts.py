@@ -28,7 +28,7 @@ class _Scope:
 _scope: ContextVar[_Scope | None] = ContextVar("mempools.scope", default=None)
 
 
-class noio:  # noqa: N801  the name of the kernel's scope
+class noio:
     """A scope whose code must not cause input or output, however indirectly (memalloc_noio_save in include/linux/sched/mm.h).
 
     Inside it pools do nothing slow on the caller's behalf: no growth, reclaim, compaction or writeback. Waiting for elements
@@ -45,7 +45,7 @@ class noio:  # noqa: N801  the name of the kernel's scope
         _scope.reset(self._token)
 
 
-class callback:  # noqa: N801
+class callback:
     """Entered by a pool around each callback of a user's: a noio scope in which that pool cannot be waited for."""
 
     __slots__ = ("_pool", "_token", "_waits")

@@ -13,3 +13,4 @@ cdef int share_redeem(PoolRef *pool, const Share *ticket, uint64_t address, uint
 cdef int share_drop(PoolRef *pool, const Share *share, bint is_ticket) noexcept nogil
 cdef uint64_t share_holders(PoolRef *pool, const Share *share) noexcept nogil
 cdef uint64_t share_recall(PoolRef *pool) noexcept nogil
+cdef int shares_mend(PoolRef *pool, uint32_t slot) noexcept nogil

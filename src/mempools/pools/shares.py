@@ -433,8 +433,8 @@ def still_shared(pool: cython.pointer(PoolRef), record: cython.pointer(ShareReco
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def mend(pool: cython.pointer(PoolRef), slot: uint32_t) -> cython.int:
-    """Recovery's step 3 for a GenPool: the share records of a dead process."""
+def shares_mend(pool: cython.pointer(PoolRef), slot: uint32_t) -> cython.int:
+    """Recovery's step 3 for a GenPool, and part of it for a PerCpu: the share records of a dead process."""
     i: uint64_t
     lane: uint64_t
     byte: uint64_t
@@ -462,4 +462,4 @@ def mend(pool: cython.pointer(PoolRef), slot: uint32_t) -> cython.int:
     return OK
 
 
-register_mend(KIND_GENPOOL, mend)
+register_mend(KIND_GENPOOL, shares_mend)
