@@ -2,6 +2,7 @@
 
 from mempools import lockdep
 from mempools.arena import Arena
+from mempools.edges import arrays as _arrays  # noqa: F401  areas as numpy arrays
 from mempools.errors import (
     Busy,
     Corrupt,
@@ -15,6 +16,7 @@ from mempools.errors import (
     WouldBlock,
 )
 from mempools.leftovers import ArenaInfo, arenas, gc
+from mempools.objects.area import Area
 from mempools.objects.atomic import AtomicU64
 from mempools.objects.block import Block
 from mempools.objects.contexts import in_noio, may_wait, noio
@@ -22,12 +24,16 @@ from mempools.objects.genpoolobject import GenPool
 from mempools.objects.infos import MempoolStats
 from mempools.objects.mempoolobject import Mempool
 from mempools.objects.poison import PoisonWarning
+from mempools.objects.percpucounter import PerCpuCounter
+from mempools.objects.percpuobject import PerCpu
+from mempools.objects.percpuword import PerCpuWord
 from mempools.objects.poolobject import trace_allocations
 from mempools.objects.sites import Allocation, allocations
 from mempools.store import Store, StoreStats
 
 __all__ = [
     "Allocation",
+    "Area",
     "Arena",
     "ArenaInfo",
     "AtomicU64",
@@ -42,6 +48,9 @@ __all__ = [
     "MempoolStats",
     "NotOwned",
     "PoisonWarning",
+    "PerCpu",
+    "PerCpuCounter",
+    "PerCpuWord",
     "PoolError",
     "StaleHandle",
     "Store",

@@ -20,6 +20,7 @@ from mempools.objects.block import find_arenas_with
 from mempools.objects.blockmempool import BlockMempool, element_footprint, known_mempool, open_mempool
 from mempools.objects.genpoolobject import GenPool, open_genpool
 from mempools.objects.infos import ArenaStats, PoolInfo
+from mempools.objects.percpuobject import PerCpu, open_percpu
 
 if TYPE_CHECKING:
     from mempools.store import Store
@@ -181,6 +182,7 @@ class Arena:
         self._id = mapping.id
         self._received_pools: dict[str, GenPool] = {}
         self._received_mempools: dict[str, BlockMempool] = {}
+        self._received_percpu: dict[str, PerCpu] = {}
         if kind != PRIVATE:
             _arenas[mapping.key] = self
 
@@ -312,6 +314,36 @@ class Arena:
             poison = "poison" in os.environ.get("MEMPOOLS_DEBUG", "").split(",")
         return open_mempool(self, self._mapping, name, element, min_nr, limit, backend, shares, fifo, poison, repoll)
 
+    def percpu(
+        self,
+        name: str,
+        *,
+        units: str | None = None,
+        nr_units: int | None = None,
+        unit_nbytes: int | str | None = None,
+        shares: int = 256,
+    ) -> PerCpu:
+        """The PerCpu pool `name`, made if absent, else as it is: LayoutMismatch if its configuration is another.
+
+        `units`: "cpu" (the default: a copy of each area for each possible CPU, or for `nr_units` of them, at least 2) or
+        "process" (one for each of the arena's 120 process slots). `unit_nbytes`: bytes of a unit, whole pages, at most
+        256 KiB; the largest area there can be, 32 KiB by default. A chunk takes `nr_units` times as much of the arena, and
+        the first is taken now. `shares`: how many of its areas may be pickled at a time (128 bytes each). Exhausted if
+        there is no room. May wait for another process that makes a pool; not for signal handlers.
+        Thread-safe, process-safe, not lock-free."""
+        if units not in (None, "cpu", "process"):
+            raise ValueError(f'units {units!r}: "cpu" or "process"')
+        if units == "process" and nr_units is not None:
+            raise ValueError("nr_units is for units of CPUs: there are as many units of processes as process slots")
+        if nr_units is not None and not 2 <= nr_units <= 4096:
+            raise ValueError(f"nr_units {nr_units}: 2 to 4096")
+        nbytes = 0 if unit_nbytes is None else sizes.parse(unit_nbytes)
+        if unit_nbytes is not None and (nbytes % 4096 or not 4096 <= nbytes <= 256 << 10):
+            raise ValueError(f"unit_nbytes {unit_nbytes!r}: whole pages of 4096 bytes, at most 256 KiB")
+        if not 0 <= shares <= 1 << 20:
+            raise ValueError(f"shares {shares}: 0 to 2**20")
+        return open_percpu(self, self._mapping, name, units, nr_units or 0, nbytes, shares)
+
     def store(self, name: str, *, codec: str | None = None, size: int | str | None = None) -> "Store":
         """The Store `name`, made if absent.
 
@@ -363,6 +395,13 @@ class Arena:
         pool = self._received_mempools.get(name)
         if pool is None:
             pool = self._received_mempools[name] = known_mempool(self, self._mapping, name)
+        return pool
+
+    def _known_percpu(self, name: str) -> PerCpu:
+        """The same for areas."""
+        pool = self._received_percpu.get(name)
+        if pool is None:
+            pool = self._received_percpu[name] = open_percpu(self, self._mapping, name, None, 0, 0, None)
         return pool
 
     # ---- the end
