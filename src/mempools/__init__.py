@@ -21,14 +21,15 @@ from mempools.objects.atomic import AtomicU64
 from mempools.objects.block import Block
 from mempools.objects.contexts import in_noio, may_wait, noio
 from mempools.objects.genpoolobject import GenPool
-from mempools.objects.infos import MempoolStats
+from mempools.objects.infos import MempoolStats, PerCpuPoolStats
 from mempools.objects.mempoolobject import Mempool
-from mempools.objects.poison import PoisonWarning
 from mempools.objects.percpucounter import PerCpuCounter
 from mempools.objects.percpuobject import PerCpu
 from mempools.objects.percpuword import PerCpuWord
+from mempools.objects.poison import PoisonWarning
 from mempools.objects.poolobject import trace_allocations
 from mempools.objects.sites import Allocation, allocations
+from mempools.percpupool import PerCpuPool
 from mempools.store import Store, StoreStats
 
 __all__ = [
@@ -47,10 +48,12 @@ __all__ = [
     "Mempool",
     "MempoolStats",
     "NotOwned",
-    "PoisonWarning",
     "PerCpu",
     "PerCpuCounter",
+    "PerCpuPool",
+    "PerCpuPoolStats",
     "PerCpuWord",
+    "PoisonWarning",
     "PoolError",
     "StaleHandle",
     "Store",

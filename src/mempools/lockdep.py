@@ -105,7 +105,7 @@ class holds:
     to it and wait for; a holder of anything that others wait for says so while it has it. Of the thread or task that enters.
     Nothing while the mode is off. Thread-safe."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: Any) -> None:
         self._name = name
         self._held: Held | None = None
 

@@ -260,7 +260,7 @@ class Area:
                 if read_once(cython.address(self.exports), b"area.send") == _FREED:
                     raise NotOwned("a freed area cannot be sent")
                 if not self.shared:
-                    status = share_create(self.pool.ref, self.address, self.nbytes, cython.address(self.share))
+                    status = share_create(self.pool.ref, self.address, self.nbytes, 0, cython.address(self.share))
                     self.shared = status == OK
             if status == OK:
                 status = share_ticket(self.pool.ref, cython.address(self.share), cython.address(ticket))

@@ -43,7 +43,7 @@ if not cython.compiled:
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.mempools.layout.chunks import chunk_format, chunk_overhead, pool_known, pool_update
 from cython.cimports.mempools.layout.growth import publish_or_free, run_alloc, runs_transfer
-from cython.cimports.mempools.layout.recovery import register_mend
+from cython.cimports.mempools.layout.recovery import register_late_mend
 from cython.cimports.mempools.layout.refs import ArenaRef, ChunkRef, PoolRef
 from cython.cimports.mempools.layout.structs import KIND_PERCPU, NR_SLOTS, PAGE_BYTES
 from cython.cimports.mempools.machine.atomics import (
@@ -428,4 +428,4 @@ def percpu_mend(pool: cython.pointer(PoolRef), slot: uint32_t) -> cython.int:
     return OK
 
 
-register_mend(KIND_PERCPU, percpu_mend)
+register_late_mend(KIND_PERCPU, percpu_mend)

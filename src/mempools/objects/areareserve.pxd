@@ -1,0 +1,10 @@
+cimport cython
+from libc.stdint cimport uint64_t
+from mempools.objects.percpuobject cimport PerCpu
+from mempools.objects.reserveobject cimport ReserveObject
+
+@cython.final
+cdef class AreaReserve(ReserveObject):
+    cdef readonly PerCpu percpu    # constant once made: what the areas are of
+
+    cdef int check_both(self) except -1
