@@ -328,7 +328,7 @@ def open_percpu_pool(
     if reclaim is not None and not callable(reclaim):
         raise TypeError(f"reclaim {reclaim!r}: it is called")
     pool = PerCpuPool(open_reserve(arena, arena._mapping, name, nbytes, high, percpu), low, reclaim)
-    if pool.level < min(low, pool.high):
+    if pool.level < max(low, 1):  # new, or used up
         try:
             pool.refill()
         except WaitForbidden:
