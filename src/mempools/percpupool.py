@@ -7,8 +7,8 @@ Guarantee. `alloc()` never waits: an area of the reserve, or None. How often Non
 by areas that come back: those who hold one may keep it for ever. So there is nothing to wait for but a refill.
 Price. The areas in reserve; a thread while it fills.
 
-The law (seed 003's objection). A refill may do what `noio` forbids: grow, reclaim. Whoever is inside `noio` or a callback of a pool
-may be what that waits for, and to hand the work to a thread changes nothing in it. So every form of waiting (`refill`, a
+The law (seed 003's objection). A refill may do what `noio` forbids: grow, reclaim. Whoever is inside `noio` or a callback of a
+pool may be what that waits for, and to hand the work to a thread changes nothing in it. So every form of waiting (`refill`, a
 Refill's `wait`, `alloc(wait=True)`, `destroy`) is refused there, in the refill worker, and on event loops, whether or not it
 would have to wait this time. Which locks of the program's a refill needs (those that `reclaim` takes) only the debug mode
 lockdep knows: for it a refill is work that waits for I/O, whoever does it.
@@ -82,9 +82,9 @@ class PerCpuPool:
     """Areas of `nbytes` bytes for each CPU, kept ready for callers that may never wait: `Arena.percpu_pool`.
 
     `alloc()` takes one from the reserve, or says None. When fewer than `low` are left, a worker thread fills it up to `high`;
-    `refill()` does so in the caller. Areas are zeroed, free themselves like any other `Area`, and do not come back to the reserve.
-    What a killed process held, or was filling in, returns. Thread-safe, process-safe; `alloc()` and `refill_async()` are legal in
-    destructors, signal handlers, `noio`, callbacks of pools, and on event loops."""
+    `refill()` does so in the caller. Areas are zeroed, free themselves like any other `Area`, and do not come back to the
+    reserve. What a killed process held, or was filling in, returns. Thread-safe, process-safe; `alloc()` and `refill_async()`
+    are legal in destructors, signal handlers, `noio`, callbacks of pools, and on event loops."""
 
     def __init__(self, reserve: AreaReserve, low: int, reclaim: Callable[[], Any] | None) -> None:
         self._reserve = reserve
@@ -154,8 +154,8 @@ class PerCpuPool:
         """An area of the reserve, zeroed, or None (percpu_mempool_alloc). Never waits, and starts a refill when it leaves fewer
         than `low`: so try again later, or do without.
 
-        With `wait` the caller makes one itself if the reserve has none, as `PerCpu.alloc` does after `reclaim`: Exhausted if there
-        is no room. WaitForbidden, whatever the reserve has, where that might wait for the caller: see `refill`. Thread-safe,
+        With `wait` the caller makes one itself if the reserve has none, with `reclaim` if need be: Exhausted if there is no
+        room. WaitForbidden, whatever the reserve has, where that might wait for the caller: see `refill`. Thread-safe,
         process-safe; without `wait` legal wherever Python runs."""
         if wait:
             self._check_wait("alloc(wait=True)")
@@ -176,8 +176,8 @@ class PerCpuPool:
     def refill(self) -> int:
         """Fill the reserve up to `high` here and now: how many areas were added (percpu_mempool_refill with GFP_KERNEL).
 
-        Exhausted if the arena has no room and `reclaim` frees none; what was added stays. WaitForbidden inside `noio`, a callback of a
-        pool, this pool's refill worker, and on event loops: there, `refill_async()`. Thread-safe, process-safe."""
+        Exhausted if the arena has no room and `reclaim` frees none; what was added stays. WaitForbidden inside `noio`, a callback
+        of a pool, this pool's refill worker, and on event loops: there, `refill_async()`. Thread-safe, process-safe."""
         self._check_wait("refill()")
         might_wait(IO)
         return self._fill()
@@ -279,8 +279,8 @@ class PerCpuPool:
     # ---- the reserve's size, and the end
 
     def resize(self, low: int, high: int) -> None:
-        """Change the watermarks, `low` of this object's, `high` of all (percpu_mempool_resize). What is too much is freed; what is
-        missing comes with the next refill, which one that is under way takes into account. Thread-safe, process-safe."""
+        """Change the watermarks, `low` of this object's, `high` of all (percpu_mempool_resize). What is too much is freed; what
+        is missing comes with the next refill, or with the one that is under way. Thread-safe, process-safe."""
         check_watermarks(low, high)
         self._reserve.set_size(high)
         self._low = low
@@ -290,9 +290,9 @@ class PerCpuPool:
         self._reserve.check()
 
     def destroy(self) -> None:
-        """Cancel a refill of this process, wait for its end, free the reserve and destroy the pool (percpu_mempool_destroy). Areas
-        in somebody's hands, and the PerCpu, stay. Busy while another process has it open. WaitForbidden as for `refill`.
-        Thread-safe, process-safe."""
+        """Cancel a refill of this process, wait for its end, free the reserve and destroy the pool (percpu_mempool_destroy).
+        Areas in somebody's hands, and the PerCpu, stay. Busy while another process has it open; the reserve is empty then.
+        WaitForbidden as for `refill`. Thread-safe, process-safe."""
         self._check_wait("destroy()")
         self._closing = True
         try:

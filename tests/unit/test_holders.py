@@ -10,7 +10,9 @@ import pytest
 
 from mempools import Arena, Mempool, WaitForbidden, WouldBlock, lockdep
 
-pytestmark = pytest.mark.skipif(lockdep.enabled(), reason="what is found here when it happens is found by lockdep before")
+pytestmark = pytest.mark.skipif(
+    lockdep.enabled(), reason="what is found here when it happens is found by lockdep before"
+)
 
 
 class Element:

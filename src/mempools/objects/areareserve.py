@@ -1,7 +1,7 @@
 """L4: the reserve of a PerCpuPool (percpupool.py): a Mempool's, over areas of a PerCpu instead of blocks of a GenPool.
 
-Nothing here is new: an area is a block in the owner map of the PerCpu's chunks, unit 0's, so the reserve of pools/mempool.py takes
-and gives it like any other. Areas in the reserve are OWNER_RESERVE's; what a dead process held, or had claimed to fill the
+Nothing here is new: an area is a block in the owner map of the PerCpu's chunks, unit 0's, so the reserve of pools/mempool.py
+takes and gives it like any other. Areas in the reserve are OWNER_RESERVE's; what a dead process held, or had claimed to fill the
 reserve with, goes into it as far as it wants any, else back to the PerCpu. That takes one rule in recovery: reserves before
 PerCpus (layout/recovery.py). Areas are zeroed when they are taken, for they may come from the dead.
 
