@@ -33,9 +33,11 @@ class Litmus:
 
 STUCK = "nobody can go on"
 LOST = "the reserve is lost"
+FOR_GOOD = "the reserve is smaller for good"
 WMB, RMB = ("R:mempool.taken", "remove"), ("A:mempool.free", "remove")
 WAITER, WAKER = ("F:mempool.wait", "remove"), ("F:mempool.waker", "remove")
 UNPIN, PIN = ("R:zsmalloc.unpin", "relax"), ("A:zsmalloc.pin", "relax")
+LISTEN, CALL = ("A:reserve.calls", "relax"), ("R:reserve.calls", "relax")
 RECORD = ("R:zsmalloc.record", "relax")
 RELEASE, CLAIM = ("R:ownermap.release", "relax"), ("A:ownermap.claim", "relax")
 CLEAR, SET = ("R:genpool.clear", "relax"), ("A:genpool.set", "relax")
@@ -54,6 +56,12 @@ CASES: dict[str, list[Case]] = {
         Case("and then somebody waits for the element", "races.depletion-waiter"),
         Case("the same without write barrier", "races.depletion-waiter", SOMETIMES, STUCK, (WMB,)),
         Case("the same without read barrier", "races.depletion-waiter", SOMETIMES, STUCK, (RMB,)),
+        Case("shipped: one thread takes, another gives back", "mempool.depletion"),
+        Case("shipped: no write barrier", "mempool.depletion", SOMETIMES, FOR_GOOD, (WMB,)),
+        Case("shipped: no read barrier", "mempool.depletion", SOMETIMES, FOR_GOOD, (RMB,)),
+        Case("shipped: while another process takes and gives", "mempool.depletion-three"),
+        Case("shipped: the minimum is lowered beside a free", "mempool.shrink"),
+        Case("shipped: and beside an allocation", "mempool.shrink-take"),
     ],
     "wake-up": [
         Case("the queue is joined under the lock", "races.wake"),
@@ -77,6 +85,16 @@ CASES: dict[str, list[Case]] = {
         ),
         Case("shipped: the robust lock, three wait", "robustlock.three"),
         Case("shipped: two wait, a third only tries", "robustlock.tried"),
+        Case("shipped: one comes while the element is given back", "mempool.wake"),
+        Case("shipped: two sleep, the element is given back", "mempool.wake-two"),
+        Case("shipped: in the order of their coming", "mempool.wake-fifo"),
+        Case("shipped: a pool without a minimum", "mempool.zero"),
+        Case("shipped: two who each take two of three", "mempool.bulk"),
+        Case("shipped: one who was woken goes without its element", "mempool.cancel"),
+        Case("shipped: the oldest goes, for whom there was too little", "mempool.cancel-fifo"),
+        Case("shipped: a thread listens for a task", "mempool.task"),
+        Case("shipped: its look is not ordered after the count", "mempool.task", SOMETIMES, STUCK, (LISTEN,)),
+        Case("shipped: the count is not ordered after the state", "mempool.task", SOMETIMES, STUCK, (CALL,)),
     ],
     "reclaim": [
         Case("free takes the spin lock alone", "races.reclaim"),

@@ -139,19 +139,23 @@ def set_shared(e: cython.pointer(Engine), memory: cython.p_char) -> cython.point
     second: cython.pointer(Actor) = cython.address(stage.actors[1])
     if stage == cython.NULL:
         return cython.NULL
-    if share_create(
-        cython.address(first.pool), first.address, _ELEMENT, first.pool.index, cython.address(first.held)
-    ) != OK:
+    if (
+        share_create(cython.address(first.pool), first.address, _ELEMENT, first.pool.index, cython.address(first.held))
+        != OK
+    ):
         return cython.NULL
     if share_ticket(cython.address(first.pool), cython.address(first.held), cython.address(second.ticket)) != OK:
         return cython.NULL
-    if share_redeem(
-        cython.address(second.pool),
-        cython.address(second.ticket),
-        second.address,
-        _ELEMENT,
-        cython.address(second.held),
-    ) != OK:
+    if (
+        share_redeem(
+            cython.address(second.pool),
+            cython.address(second.ticket),
+            second.address,
+            _ELEMENT,
+            cython.address(second.held),
+        )
+        != OK
+    ):
         return cython.NULL
     return stage
 
@@ -314,9 +318,12 @@ def final_whole(arg: cython.p_void) -> cython.p_const_char:
     r: cython.pointer(Reserve) = reserve_of(cython.address(actor.pool))
     named: uint64_t = 0
     wrong: uint64_t = 0
-    if mempool_check(
-        cython.address(actor.pool), cython.address(actor.pool), cython.address(named), cython.address(wrong)
-    ) != OK:
+    if (
+        mempool_check(
+            cython.address(actor.pool), cython.address(actor.pool), cython.address(named), cython.address(wrong)
+        )
+        != OK
+    ):
         return b"the reserve is still locked"
     if named != 1:
         return b"the reserve has lost its element"

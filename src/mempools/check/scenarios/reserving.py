@@ -1,4 +1,4 @@
-"""Scenarios of a Mempool's reserve and queue: depletion, lost wake-ups, no minimum, bulk, resizing, cancellation.
+"""Scenarios of a Mempool's reserve and queue: depletion, lost wake-ups, no minimum, bulk, cancellation.
 
 The elements are numbers, so that nothing but the reserve decides what becomes of them. Time does not run out: whoever is not
 woken sleeps for ever, and the checker says so. What threads of one process do, all of them do as process 1.
@@ -17,9 +17,7 @@ from cython.cimports.mempools.check.scenarios.stage import (
     STAGE_BYTES,
     Actor,
     Stage,
-    arena_wrong,
     me,
-    nr_owned,
     play,
     set_arena,
     set_pool,
@@ -31,18 +29,16 @@ from cython.cimports.mempools.check.state import Engine
 from cython.cimports.mempools.layout.structs import KIND_MEMPOOL
 from cython.cimports.mempools.machine.atomics import read_once, read_once32, this_module_step, write_once
 from cython.cimports.mempools.machine.hooks import register_module
-from cython.cimports.mempools.parts.owners import OWNER_STRUCT
-from cython.cimports.mempools.parts.status import BUSY, EXHAUSTED, MISMATCH, OK, TIMED_OUT
+from cython.cimports.mempools.parts.status import EXHAUSTED, OK
 from cython.cimports.mempools.pools.mempool import (
     TAKE_QUEUES,
     mempool_give,
     mempool_leave,
     mempool_take,
 )
-from cython.cimports.mempools.pools.mempoolmake import MempoolConfig, mempool_make, mempool_room, mempool_set_min
+from cython.cimports.mempools.pools.mempoolmake import MempoolConfig, mempool_make, mempool_set_min
 from cython.cimports.mempools.pools.reserve import (
     NO_TICKET,
-    NR_INLINE,
     WAITER_ASYNC,
     WAITER_WOKEN,
     Reserve,
@@ -56,7 +52,6 @@ from cython.cimports.mempools.pools.reserve import (
 register_module(cython.address(this_module_step))
 
 _FOREVER = cython.declare(uint64_t, 1 << 60)
-_SHIFT = cython.declare(uint64_t, 9)  # of the pool's own chunks, in which longer tables lie
 
 # What an actor finds: [0] elements that it took, [1] that its pool did not want back, [2] how often it ran a step of its own;
 # [3] and [4]: the elements.
@@ -75,7 +70,7 @@ def set_empty(e: cython.pointer(Engine), memory: cython.p_char) -> cython.pointe
     e.timeouts = 0
     if set_arena(stage, 18, 3) != 0:
         return cython.NULL
-    if set_pool(stage, KIND_MEMPOOL, _SHIFT, 4096, 0, cython.sizeof(Reserve), cython.address(index)) != 0:
+    if set_pool(stage, KIND_MEMPOOL, SHIFT, 4096, 0, cython.sizeof(Reserve), cython.address(index)) != 0:
         return cython.NULL
     return stage
 
@@ -112,7 +107,10 @@ def set_reserve(
     if mempool_set_min(cython.address(actor.pool), cython.NULL, min_nr, cython.address(taken), 0) != OK:
         return cython.NULL
     for word in range(1, curr_nr + 1):
-        if mempool_give(cython.address(actor.pool), cython.NULL, cython.address(word), 1, cython.address(taken), 0) != OK:
+        if (
+            mempool_give(cython.address(actor.pool), cython.NULL, cython.address(word), 1, cython.address(taken), 0)
+            != OK
+        ):
             return cython.NULL
     stage.param = min_nr
     return stage if curr(stage) == curr_nr else cython.NULL
@@ -126,9 +124,18 @@ def set_waiter(stage: cython.pointer(Stage), i: uint32_t, nr: uint64_t, flags: u
     actor: cython.pointer(Actor) = cython.address(stage.actors[i])
     actor.address = NO_TICKET
     flags |= TAKE_QUEUES
-    if mempool_take(
-        cython.address(actor.pool), cython.NULL, nr, cython.address(actor.found[3]), cython.address(actor.address), flags, 0
-    ) != EXHAUSTED:
+    if (
+        mempool_take(
+            cython.address(actor.pool),
+            cython.NULL,
+            nr,
+            cython.address(actor.found[3]),
+            cython.address(actor.address),
+            flags,
+            0,
+        )
+        != EXHAUSTED
+    ):
         return -1
     return 0 if actor.address != NO_TICKET else -1
 
@@ -149,9 +156,18 @@ def curr(stage: cython.pointer(Stage)) -> uint64_t:
 def take(actor: cython.pointer(Actor), nr: uint64_t) -> cython.bint:
     """What is there, without waiting."""
     waiter: uint64_t = NO_TICKET
-    if mempool_take(
-        cython.address(actor.pool), cython.NULL, nr, cython.address(actor.found[3]), cython.address(waiter), 0, _FOREVER
-    ) != OK:
+    if (
+        mempool_take(
+            cython.address(actor.pool),
+            cython.NULL,
+            nr,
+            cython.address(actor.found[3]),
+            cython.address(waiter),
+            0,
+            _FOREVER,
+        )
+        != OK
+    ):
         return False
     actor.found[0] += nr
     return True
@@ -333,73 +349,9 @@ def give_two(arg: cython.p_void) -> cython.void:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def shrink(arg: cython.p_void) -> cython.void:
-    """To a minimum of one; what is more is the backend's."""
-    actor: cython.pointer(Actor) = me(stage_of(arg))
-    surplus: uint64_t = 0
-    status: cython.int = BUSY
-    while status == BUSY:
-        status = mempool_set_min(cython.address(actor.pool), cython.NULL, 1, cython.address(surplus), _FOREVER)
-        actor.found[1] += status == BUSY
-    if status != OK:
-        engine_fail(b"the minimum cannot be set")
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def grow(arg: cython.p_void) -> cython.void:
-    """To more than the first cells hold, by another number for each."""
-    actor: cython.pointer(Actor) = me(stage_of(arg))
-    surplus: uint64_t = 0
-    status: cython.int = TIMED_OUT
-    while status == TIMED_OUT:
-        status = mempool_room(cython.address(actor.pool), NR_INLINE + actor.slot[0])
-    if status != OK:
-        engine_fail(b"there is no room for more cells")
-    if mempool_set_min(
-        cython.address(actor.pool), cython.NULL, NR_INLINE + actor.slot[0], cython.address(surplus), _FOREVER
-    ) != OK:
-        engine_fail(b"the minimum cannot be set")
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def make_and_look(arg: cython.p_void) -> cython.void:
-    """Makes the pool, or finds it made as it is to be."""
-    actor: cython.pointer(Actor) = me(stage_of(arg))
-    status: cython.int = BUSY
-    while status == BUSY:  # somebody else is at it
-        status = make(actor, 1, 1)
-    if status != OK:
-        engine_fail(b"a pool that somebody else has made looks otherwise than it is")
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def make_otherwise(arg: cython.p_void) -> cython.void:
-    actor: cython.pointer(Actor) = me(stage_of(arg))
-    actor.status = make(actor, 1, 0)
-    if actor.status != OK and actor.status != MISMATCH:
-        engine_fail(b"making a pool ends with an unexpected status")
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
 def take_once(arg: cython.p_void) -> cython.void:
     """A newcomer that does not wait."""
     take(me(stage_of(arg)), 1)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def make_and_tell(arg: cython.p_void) -> cython.void:
-    actor: cython.pointer(Actor) = me(stage_of(arg))
-    actor.status = make(actor, 1, 1)
 
 
 # ---- end conditions
@@ -474,51 +426,6 @@ def final_held_second(arg: cython.p_void) -> cython.p_const_char:
     if curr(stage) + stage.actors[1].found[0] != stage.param:
         return b"an element is lost, or there is one too many"
     return final_queue(arg)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def final_grown(arg: cython.p_void) -> cython.p_const_char:
-    stage: cython.pointer(Stage) = stage_of(arg)
-    r: cython.pointer(Reserve) = reserve_of(cython.address(stage.actors[0].pool))
-    i: uint32_t
-    nr: uint64_t
-    for i in range(2):
-        if nr_owned(cython.address(stage.actors[0].pool), i + 1):
-            return b"cells that nobody uses are still somebody's"
-    nr = nr_owned(cython.address(stage.actors[0].pool), OWNER_STRUCT)
-    if nr != (NR_INLINE << 4) >> _SHIFT or read_once(cython.address(r.segments[1]), b"reserving.final") == 0:
-        return b"there are more or fewer cells than the table names"
-    nr = read_once(cython.address(r.min_nr), b"reserving.final")
-    if nr != NR_INLINE + 1 and nr != NR_INLINE + 2:
-        return b"the minimum is nobody's"
-    return arena_wrong(stage, cython.address(stage.actors[0]))
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def final_made(arg: cython.p_void) -> cython.p_const_char:
-    stage: cython.pointer(Stage) = stage_of(arg)
-    r: cython.pointer(Reserve) = reserve_of(cython.address(stage.actors[0].pool))
-    if not read_once(cython.address(r.made), b"reserving.final"):
-        return b"nobody has made the pool"
-    return cython.NULL
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def final_made_once(arg: cython.p_void) -> cython.p_const_char:
-    """Of three who want two kinds of pool, those who do not get theirs know it."""
-    stage: cython.pointer(Stage) = stage_of(arg)
-    r: cython.pointer(Reserve) = reserve_of(cython.address(stage.actors[0].pool))
-    i: uint32_t
-    for i in range(2):
-        if (stage.actors[i].status == OK) != (read_once(cython.address(r.fifo), b"reserving.final") == i):
-            return b"a maker takes another's pool for its own"
-    return final_made(arg)
 
 
 # ---- the scenes
@@ -604,28 +511,6 @@ def scene_bulk(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def scene_shrink(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_reserve(e, memory, 2, 1, 0)
-    if stage == cython.NULL:
-        return -1
-    stage.param = 2
-    return play(e, final_all, shrink, give_one, cython.NULL)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def scene_shrink_take(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_reserve(e, memory, 2, 1, 0)
-    if stage == cython.NULL:
-        return -1
-    stage.param = 1
-    return play(e, final_all, shrink, take_and_give, cython.NULL)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
 def scene_cancel(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
     stage: cython.pointer(Stage) = set_reserve(e, memory, 1, 0, 0)
     if stage == cython.NULL:
@@ -689,33 +574,6 @@ def scene_tasks(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64
     return play(e, final_held_second, give_one, listen_for_two, give_one)
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def scene_grow(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    if set_reserve(e, memory, 1, 0, 0) == cython.NULL:
-        return -1
-    return play(e, final_grown, grow, grow, cython.NULL)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def scene_make(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    if set_empty(e, memory) == cython.NULL:
-        return -1
-    return play(e, final_made, make_and_look, make_and_look, make_and_look)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def scene_make_otherwise(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    if set_empty(e, memory) == cython.NULL:
-        return -1
-    return play(e, final_made_once, make_otherwise, make_and_tell, cython.NULL)
-
-
 register_scene(
     b"mempool.depletion",
     b"two threads of a process: one takes the last element and tells the other with a plain store; the other gives "
@@ -774,30 +632,6 @@ register_scene(
     scene_bulk,
 )
 register_scene(
-    b"mempool.shrink",
-    b"the reserve is made smaller while another process gives: no element is lost, none too many is kept",
-    b"I5",
-    2,
-    STAGE_BYTES,
-    scene_shrink,
-)
-register_scene(
-    b"mempool.shrink-take",
-    b"the reserve is made smaller while another process takes and gives",
-    b"I5",
-    2,
-    STAGE_BYTES,
-    scene_shrink_take,
-)
-register_scene(
-    b"mempool.grow",
-    b"two make room for more elements: one table is used, the other goes back",
-    b"I6",
-    2,
-    STAGE_BYTES,
-    scene_grow,
-)
-register_scene(
     b"mempool.cancel",
     b"a waiter goes, perhaps after it has been woken: the next one gets the element",
     b"I30",
@@ -836,20 +670,4 @@ register_scene(
     3,
     STAGE_BYTES,
     scene_tasks,
-)
-register_scene(
-    b"mempool.make",
-    b"three make a pool at the same time: each then knows what its elements are",
-    b"",
-    3,
-    STAGE_BYTES,
-    scene_make,
-)
-register_scene(
-    b"mempool.make-otherwise",
-    b"two make different pools under one name: one has its own, the other is told",
-    b"",
-    2,
-    STAGE_BYTES,
-    scene_make_otherwise,
 )
