@@ -133,10 +133,11 @@ class ArenaPools:
 
         The areas are of the PerCpu `percpu`, an object or a name, made if absent; without it of the one called NAME.percpu.
         `low`: the level below which allocations by the object that this returns start a refill. `reclaim()` is called by whoever
-        refills when the arena has no room, as a callback of the pool, by several threads at once maybe: true if it has made some.
-        A new reserve is filled now, as far as there is room; by a worker where that may not be waited for. LayoutMismatch if there is one of another
-        configuration; one that was resized since stays as it is. Exhausted if there is no room for the pool itself. May wait for
-        another process that makes a pool; not for signal handlers. Thread-safe, process-safe, not lock-free."""
+        refills when the arena has no room, as a callback of the pool, by several threads at once maybe: true if it has made
+        some. A new reserve is filled now, as far as there is room; by a worker where that may not be waited for.
+        LayoutMismatch if there is one of another configuration; one that was resized since stays as it is. Exhausted if there
+        is no room for the pool itself. May wait for another process that makes a pool; not for signal handlers. Thread-safe,
+        process-safe, not lock-free."""
         from mempools.percpupool import open_percpu_pool
 
         if percpu is None:

@@ -71,6 +71,7 @@ class Refill:
             )
         if timeout is None:
             might_wait(self._pool._work)
+            might_wait(IO)  # as if the caller did it: the worker may not have come so far yet
         if not self._over.wait(timeout):
             raise WouldBlock(f"{self._pool!r}: the refill was not over within {timeout} s")
         if self._error is not None:

@@ -1,11 +1,12 @@
-from typing import Any
+from typing import Any, final
 
 from mempools.objects.area import Area
 from mempools.objects.percpuobject import PerCpu
 from mempools.objects.reserveobject import ReserveObject
 
+@final
 class AreaReserve(ReserveObject):
-    def __init__(self) -> None: ...
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     @property
     def percpu(self) -> PerCpu: ...
     def take_area(self) -> Area | None: ...
