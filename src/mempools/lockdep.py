@@ -24,6 +24,7 @@ __all__ = [
     "RLock",
     "Report",
     "WatchedLock",
+    "WatchedRLock",
     "checking",
     "disable",
     "enable",
@@ -56,7 +57,7 @@ class Report:
 def enable(warn: bool = False) -> None:
     """Record waits from now on, from nothing. A circle is raised as `LockOrder` before the wait that would close it; with `warn`
     it is a `LockOrderWarning`, once, and the wait goes on. The environment's MEMPOOLS_DEBUG=lockdep does this when mempools is
-    imported. What is held already is not known. About ten microseconds for each wait. Thread-safe; not for signal handlers."""
+    imported. What is held already is not known. Costs 10 to 20 us for each wait. Thread-safe; not for signal handlers."""
     lockorder.watch(Watcher(warn))
 
 
@@ -124,46 +125,37 @@ class holds:
 
 
 class WatchedLock:
-    """A lock, or semaphore, that the debug mode knows under a name: from `watch`, `Lock` or `RLock`. All locks of one name are
-    one class: to hold one and wait for another of them is a violation. Waits with a time-out, or without blocking, are none.
+    """A lock, or semaphore, that the debug mode knows under a name: from `watch` or `Lock`. All locks of one name are one class:
+    to hold one and wait for another of them is a violation. Waits with a time-out, or without blocking, are none.
     As thread-safe as what it wraps; it can be the lock of a threading.Condition."""
 
-    def __init__(self, lock: Any, name: str, reentrant: bool = False) -> None:
+    def __init__(self, lock: Any, name: str) -> None:
         self._lock = lock
         self._name = name
-        self._reentrant = reentrant
         self._held: list[Held] = []
-        self._owner = 0  # of a reentrant one: the thread that has it, `_depth` times
-        self._depth = 0
+
+    _reentrant = False
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         """As that of the lock. LockOrder if the wait would close a circle; the lock is not taken then."""
         watcher = contexts.watcher
-        again = self._reentrant and self._owner == threading.get_ident()
-        if watcher is not None and not again:
-            endless = blocking and (timeout is None or timeout < 0)
-            watcher.check(watcher.class_of(self._name, self._reentrant), waits=endless)
-        if timeout is None:
-            got: bool = self._lock.acquire(blocking)
-        else:
-            got = self._lock.acquire(blocking, timeout)
-        if got and self._reentrant:
-            self._owner = threading.get_ident()
-            self._depth += 1
-        if got and watcher is not None and not again:
-            held = watcher.acquired(watcher.class_of(self._name, self._reentrant))
+        if watcher is None:
+            return self._take(blocking, timeout)
+        lock_class = watcher.class_of(self._name, self._reentrant)
+        watcher.check(lock_class, waits=blocking and (timeout is None or timeout < 0))
+        got = self._take(blocking, timeout)
+        if got:
+            held = watcher.acquired(lock_class)
             if held is not None:
                 self._held.append(held)
         return got
 
+    def _take(self, blocking: bool, timeout: float | None) -> bool:
+        got: bool = self._lock.acquire(blocking) if timeout is None else self._lock.acquire(blocking, timeout)
+        return got
+
     def release(self) -> None:
         """As that of the lock."""
-        if self._reentrant and self._owner == threading.get_ident():
-            self._depth -= 1
-            if self._depth:
-                self._lock.release()
-                return
-            self._owner = 0
         if self._held:
             self._held.pop().release()
         self._lock.release()
@@ -181,7 +173,53 @@ class WatchedLock:
         self.release()
 
     def __repr__(self) -> str:
-        return f"<mempools.lockdep.WatchedLock {self._name!r} of {self._lock!r}>"
+        return f"<mempools.lockdep.{type(self).__name__} {self._name!r} of {self._lock!r}>"
+
+
+class WatchedRLock(WatchedLock):
+    """The same for a lock that its holder may take again: from `watch` or `RLock`."""
+
+    _reentrant = True
+
+    def __init__(self, lock: Any, name: str) -> None:
+        super().__init__(lock, name)
+        self._owner = 0  # the thread that has it, `_depth` times
+        self._depth = 0
+
+    def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
+        """As that of the lock, and of WatchedLock."""
+        if self._owner == threading.get_ident():
+            got = self._take(blocking, timeout)
+        else:
+            got = super().acquire(blocking, timeout)
+        if got:
+            self._owner = threading.get_ident()
+            self._depth += 1
+        return got
+
+    def release(self) -> None:
+        """As that of the lock."""
+        if self._owner != threading.get_ident() or self._depth > 1:
+            self._lock.release()  # which raises if it is not the caller's
+            self._depth -= 1
+            return
+        self._owner = self._depth = 0
+        super().release()
+
+    # What a threading.Condition asks of such a lock.
+
+    def _is_owned(self) -> bool:
+        return self._owner == threading.get_ident()
+
+    def _release_save(self) -> int:
+        depth = self._depth
+        for _ in range(depth):
+            self.release()
+        return depth
+
+    def _acquire_restore(self, depth: int) -> None:
+        for _ in range(depth):
+            self.acquire()
 
 
 def Lock(name: str) -> WatchedLock:
@@ -189,9 +227,9 @@ def Lock(name: str) -> WatchedLock:
     return WatchedLock(threading.Lock(), name)
 
 
-def RLock(name: str) -> WatchedLock:
+def RLock(name: str) -> WatchedRLock:
     """A new threading.RLock that the debug mode knows under this name."""
-    return WatchedLock(threading.RLock(), name, reentrant=True)
+    return WatchedRLock(threading.RLock(), name)
 
 
 def watch(thing: Any, name: str) -> Any:
@@ -201,11 +239,11 @@ def watch(thing: Any, name: str) -> Any:
         from mempools.watchedexecutor import WatchedExecutor  # whoever has one has imported concurrent.futures: slow
 
         return WatchedExecutor(thing, name)
-    if hasattr(thing, "acquire") and hasattr(thing, "release"):
-        return WatchedLock(thing, name, "RLock" in type(thing).__name__)
-    raise TypeError(
-        f"{thing!r} is no lock (acquire, release) and no executor (submit): say holds() and might_wait() yourself"
-    )
+    if not (hasattr(thing, "acquire") and hasattr(thing, "release")) or type(thing).__module__.startswith("asyncio"):
+        raise TypeError(
+            f"{thing!r} is no lock of threads (acquire, release) and no executor (submit): say holds() and might_wait() yourself"
+        )
+    return (WatchedRLock if "RLock" in type(thing).__name__ else WatchedLock)(thing, name)
 
 
 if "lockdep" in os.environ.get("MEMPOOLS_DEBUG", "").split(","):

@@ -117,9 +117,18 @@ def test_a_wrapped_semaphore_and_one_released_by_another_thread(checked):
         semaphore.acquire()
 
 
-def test_what_is_no_lock_cannot_be_watched():
+@pytest.mark.parametrize("thing", [object(), asyncio.Lock()])
+def test_what_is_no_lock_cannot_be_watched(thing):
     with pytest.raises(TypeError, match="no lock"):
-        lockdep.watch(object(), "thing")
+        lockdep.watch(thing, "thing")
+
+
+def test_what_a_watched_lock_says():
+    assert repr(lockdep.Lock("a")).startswith("<mempools.lockdep.WatchedLock 'a' of <unlocked")
+    assert isinstance(lockdep.watch(threading.RLock(), "a"), lockdep.WatchedRLock)
+    for lock in lockdep.Lock("a"), lockdep.RLock("a"):
+        with pytest.raises(RuntimeError):
+            lock.release()
 
 
 def test_warnings_are_given_once_and_the_wait_goes_on():
@@ -170,8 +179,9 @@ def test_threads_that_keep_the_order_are_silent(silent):
     assert lockdep.report().orders
 
 
-def test_a_condition_over_a_watched_lock(silent):
-    condition = threading.Condition(lockdep.Lock("condition"))
+@pytest.mark.parametrize("make", [lockdep.Lock, lockdep.RLock])
+def test_a_condition_over_a_watched_lock(silent, make):
+    condition = threading.Condition(make("condition"))
     seen = []
 
     def give():
@@ -180,10 +190,15 @@ def test_a_condition_over_a_watched_lock(silent):
             condition.notify()
 
     with condition:
+        if make is lockdep.RLock:
+            condition.acquire()
         thread = threading.Thread(target=give)
         thread.start()
         assert condition.wait_for(lambda: seen, timeout=10)
+        if make is lockdep.RLock:
+            condition.release()
     thread.join()
+    assert in_thread(lambda: take_both(condition, lockdep.Lock("inner"))) is None
 
 
 def test_nothing_is_recorded_while_it_is_off():
