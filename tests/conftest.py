@@ -6,6 +6,11 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+# A run that fails fails again: the examples are the same each time. (Another choice: --hypothesis-profile=default.)
+settings.register_profile("same each time", derandomize=True, database=None)
+settings.load_profile("same each time")
 
 
 def pytest_collection_finish() -> None:
