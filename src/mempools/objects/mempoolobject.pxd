@@ -21,7 +21,6 @@ cdef class Mempool(ReserveObject):
     cdef bint attempt_many(self, uint64_t missing, list got, uint64_t *waiter, uint64_t flags) except -1
     cdef bint take_out(self, uint64_t *words, uint64_t nr, list got) except -1
     cdef list wait_for(self, uint64_t nr, list got, bint waits, object timeout, bint asked)
-    cdef bint swept(self, bint waits) except -1
     cdef object sleep(self, uint64_t waiter, object remaining)
     cdef object asleep(self)
     cdef int check_stuck(self) except -1

@@ -14,18 +14,15 @@ if not cython.compiled:
         "mempools.objects.mempoolobject is compiled code: run `make build` in a checkout, or install the wheel"
     )
 
-import sys
 import time
 
-from cython.cimports.cpython.contextvars import get_value
 from cython.cimports.cpython.exc import PyErr_CheckSignals
 from cython.cimports.libc.errno import EINTR
 from cython.cimports.libc.stdint import int64_t, uint64_t
 from cython.cimports.mempools.layout.structs import KIND_MEMPOOL
 from cython.cimports.mempools.machine.atomics import this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
-from cython.cimports.mempools.objects.poolobject import watching
-from cython.cimports.mempools.objects.reserveobject import ReserveObject, note_private
+from cython.cimports.mempools.objects.reserveobject import ReserveObject, is_restricted, note_private
 from cython.cimports.mempools.objects.words import to_u64
 from cython.cimports.mempools.parts.status import OK
 from cython.cimports.mempools.pools.mempool import (
@@ -45,7 +42,6 @@ from cython.cimports.mempools.pools.reserve import (
 
 from mempools.errors import Exhausted, NotOwned, WaitForbidden, WouldBlock
 from mempools.layout.mapping import create_private
-from mempools.objects import contexts
 from mempools.objects.acquiring import Acquired
 from mempools.objects.contexts import callback, check_wait
 
@@ -54,23 +50,6 @@ register_module(cython.address(this_module_step))
 _MAX_BULK = cython.declare(uint64_t, 1 << 20)
 _REPOLL = 0.5
 _NO_BACKEND = cython.declare(uint64_t, 1 << 32)  # of attempt's flags
-_LOOK = cython.declare(cython.double, 0.02)  # seconds between a waiter's looks for dead processes
-_scope_var = cython.declare(object, contexts.scope_var)
-_running_loop = cython.declare(object, None)  # asyncio's function, once asyncio is there
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def is_restricted() -> cython.bint:
-    """Has check_wait anything to look at? It takes longer than an allocation."""
-    global _running_loop
-    if _running_loop is None:
-        _running_loop = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
-    return (
-        watching
-        or get_value(_scope_var, None) is not None
-        or (_running_loop is not None and _running_loop() is not None)
-    )
 
 
 @cython.no_gc_clear
@@ -383,17 +362,6 @@ class Mempool(ReserveObject):
                 self.holders.waits_no_more(self)
             self.give_up(waiter, got)
             raise
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def swept(self, waits: cython.bint) -> cython.bint:
-        """Has anything of the dead come back? Worth a look when backend and reserve have nothing, before anybody is refused.
-        Looking at every process costs more than a hand-over, so those who wait look now and then; sleep() looks too."""
-        now: cython.double = time.monotonic()
-        if waits and now < self.next_look:
-            return False
-        self.next_look = now + _LOOK
-        return self.mapping.recover() > 0
 
     @cython.cfunc
     def sleep(self, waiter: uint64_t, remaining: object) -> object:

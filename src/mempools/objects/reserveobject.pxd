@@ -28,8 +28,10 @@ cdef class ReserveObject(PoolObject):
     cdef int leave(self, uint64_t waiter) except -1
     cdef int given(self) except -1
     cdef int set_min(self, uint64_t min_nr) except -1
+    cdef bint swept(self, bint waits) except -1
     cdef int note_wait(self, object seconds) except -1
     cdef int count(self, uint64_t *counter, uint64_t nr) except -1
     cdef int sum_counts(self, SlotCounts *total) except -1
 
+cdef bint is_restricted() except -1
 cdef int note_private(ReserveObject pool) except -1

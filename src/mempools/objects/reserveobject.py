@@ -12,13 +12,16 @@ if not cython.compiled:
     )
 
 import os
+import sys
+import time
 import weakref
 
+from cython.cimports.cpython.contextvars import get_value
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.layout.structs import NR_SLOTS, STATE_LIVE
 from cython.cimports.mempools.machine.atomics import fetch_add_relaxed, read_once, this_module_step, write_once
 from cython.cimports.mempools.machine.hooks import register_module
-from cython.cimports.mempools.objects.poolobject import PoolObject
+from cython.cimports.mempools.objects.poolobject import PoolObject, watching
 from cython.cimports.mempools.parts.lanes import popcount64
 from cython.cimports.mempools.parts.owners import OWNER_SHARED
 from cython.cimports.mempools.parts.robustlock import robust_holder
@@ -54,12 +57,30 @@ from cython.cimports.mempools.pools.reserve import (
 )
 
 from mempools.errors import Corrupt, Exhausted
+from mempools.objects import contexts
 from mempools.objects.holders import Holders
 from mempools.objects.infos import MempoolStats
 
 register_module(cython.address(this_module_step))
 
 _LOCK_NS = cython.declare(uint64_t, 20_000_000)  # for the reserve's lock, until somebody looks whether its holder lives
+_LOOK = cython.declare(cython.double, 0.02)  # seconds between a waiter's looks for dead processes
+_scope_var = cython.declare(object, contexts.scope_var)
+_running_loop = cython.declare(object, None)  # asyncio's function, once asyncio is there
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def is_restricted() -> cython.bint:
+    """Has check_wait anything to look at? It takes longer than an allocation."""
+    global _running_loop
+    if _running_loop is None:
+        _running_loop = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
+    return (
+        watching
+        or get_value(_scope_var, None) is not None
+        or (_running_loop is not None and _running_loop() is not None)
+    )
 
 
 @cython.no_gc_clear
@@ -208,6 +229,17 @@ class ReserveObject(PoolObject):
         return self.given()
 
     # ---- for waiters
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def swept(self, waits: cython.bint) -> cython.bint:
+        """Has anything of the dead come back? Worth a look when backend and reserve have nothing, before anybody is refused.
+        Looking at every process costs more than a hand-over, so those who wait look now and then; sleep() looks too."""
+        now: cython.double = time.monotonic()
+        if waits and now < self.next_look:
+            return False
+        self.next_look = now + _LOOK
+        return self.mapping.recover() > 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
