@@ -447,6 +447,28 @@ def test_a_signal_handler_that_takes_a_lock_of_ordinary_code(checked):
     assert "would wait for 'lock' while it holds 'lock'" in raised[0] or "a signal handler" in raised[0]
 
 
+def test_a_collection_in_the_middle_of_a_report(silent):
+    """Whatever interrupts the mode itself stays out: here it would wait for the lock of the graph."""
+    for nr in range(50):
+        take_both(lockdep.Lock(f"outer {nr}"), lockdep.Lock(f"inner {nr}"))
+    calls = []
+
+    def callback(phase, info):
+        calls.append(phase)
+        take_both(lockdep.Lock(f"a{len(calls)}"), lockdep.Lock(f"b{len(calls)}"))
+
+    threshold = gc.get_threshold()
+    gc.callbacks.append(callback)
+    gc.set_threshold(1)
+    try:
+        lockdep.report()
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(callback)
+    gc.collect()
+    assert ("'outer 7'", "'inner 7'") in lockdep.report().orders
+
+
 def test_it_works_in_a_forked_child(checked):
     a, b = lockdep.Lock("a"), lockdep.Lock("b")
     take_both(a, b)

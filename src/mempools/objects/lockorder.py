@@ -199,10 +199,14 @@ class Watcher:
     def picture(self) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...], tuple[str, ...]]:
         """Names of the classes, of the orders, and what was reported. Not that what is held can be interrupted: all can."""
         interrupts = self.class_of(DESTRUCTOR), self.class_of(HANDLER)
-        with self._lock:
-            classes = list(self.classes.values())
-            orders = sorted((one.name, two.name) for one in classes for two in one.after if two not in interrupts)
-            return tuple(sorted(each.name for each in classes)), tuple(orders), tuple(self.violations)
+        before, _mine.busy = _mine.busy, True
+        try:
+            with self._lock:
+                classes = list(self.classes.copy().values())  # others add to it meanwhile
+                orders = sorted((one.name, two.name) for one in classes for two in one.after if two not in interrupts)
+                return tuple(sorted(each.name for each in classes)), tuple(orders), tuple(self.violations)
+        finally:
+            _mine.busy = before
 
     # ---- classes
 
