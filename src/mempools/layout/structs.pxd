@@ -28,6 +28,7 @@ cdef enum:
     KIND_GENPOOL = 2
     KIND_STORE = 3
     KIND_PERCPU = 5
+    KIND_METRICS = 9
     NR_KINDS = 16
 
     # low byte of ProcSlot.state, PoolEntry.state and ShareRecord.state; see the modules that own them

@@ -47,7 +47,7 @@ _nowhere = cython.declare(Mapping, Mapping.__new__(Mapping))
 _nothing = cython.declare(PoolRef)
 pool_forget(cython.address(_nothing))
 
-KIND_NAMES = {1: "pages", 2: "genpool", 3: "store", 5: "percpu"}
+KIND_NAMES = {1: "pages", 2: "genpool", 3: "store", 5: "percpu", 9: "metrics"}
 
 
 tracing = False
