@@ -24,6 +24,7 @@ import math
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -170,8 +171,9 @@ class MetricTable:
     def me(self) -> int:
         """This process's owner word."""
         if not self._me:
-            slot = self.arena._mapping.ensure_slot()
-            self._me = next(owner for owner in self.living() if owner & 0xFF == slot)
+            mapping = self.arena._mapping
+            mapping.ensure_slot()
+            self._me = next(owner for owner in self.living() if owner & 0xFF == mapping.slot)
         return self._me
 
     # ---- gauges
@@ -184,10 +186,11 @@ class MetricTable:
                 cell = self._cells[entry.key] = Cell(self, entry, self._lock)
             return cell
 
-    def owner(self, entry: Entry, living: frozenset[int]) -> tuple[int, bool, bool]:
-        """Of a gauge's cell: the process's number (0: nobody's yet), whether it lives, and whether the value is its own."""
+    def owner(self, entry: Entry, living: frozenset[int]) -> tuple[int | None, bool, bool]:
+        """Of a gauge's cell: the process's number (None: nobody's yet), whether it lives, and whether the value is its own."""
         word = self.words.load(entry.index)
-        return word << 1 >> 1 + _PID_SHIFT & 0x7FFFFF, word & ~_CLAIMING in living, not word & _CLAIMING
+        pid = (word & ~_CLAIMING) >> _PID_SHIFT if word else None
+        return pid, word & ~_CLAIMING in living, not word & _CLAIMING
 
     def read(self, entry: Entry) -> tuple[float, float]:
         """A cell's value and time. Of a set that is under way, or was interrupted, the new value may come with the old time."""
@@ -198,6 +201,20 @@ class MetricTable:
             if again == at or math.isnan(again):
                 return value, at
             at = again
+
+
+_tables: "weakref.WeakValueDictionary[tuple[str, str], MetricTable]" = weakref.WeakValueDictionary()
+_tables_lock = threading.Lock()
+os.register_at_fork(before=_tables_lock.acquire, after_in_parent=_tables_lock.release, after_in_child=_tables_lock.release)
+
+
+def table_of(arena: Arena, name: str = "metrics", capacity: int = 8192) -> MetricTable:
+    """The table of that name: one object for all who ask in this process, so that each gauge has one cell here."""
+    with _tables_lock:
+        table = _tables.get((arena.id, name))
+        if table is None or table.arena.closed:
+            table = _tables[arena.id, name] = MetricTable(arena, name, capacity)
+        return table
 
 
 class Cell:
@@ -225,7 +242,9 @@ class Cell:
                 continue
             if not self._words.cas(index, seen, me | _CLAIMING):
                 continue  # somebody else's now; the one that was looked at is not needed again
-            if entry.mode.startswith("live") or owner == 0 or entry.mode == "all":
+            if owner == me:  # an earlier table of this process, that is gone
+                self._own = self._words.load_float(index + 1)
+            elif entry.mode.startswith("live") or owner == 0:
                 self._words.store_float(index + 2, 0.0)
                 self._words.store_float(index + 1, 0.0)
             else:
@@ -233,7 +252,7 @@ class Cell:
                 self._base_time = self._words.load_float(index + 2)
             self._index = index
             if self._mode != "mostrecent":
-                self._write(0.0, 0.0)
+                self._write(self._own, 0.0)
             self._words.cas(index, me | _CLAIMING, me)
             return index
         raise AssertionError("unreachable")

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from mempools.arena import Arena
-from mempools.metrictable import GAUGE_MODES, Entry, MetricTable, fixed
+from mempools.metrictable import GAUGE_MODES, Entry, MetricTable, fixed, table_of
 from mempools.objects.metricwords import MetricWord
 
 VARIABLE = "MEMPOOLS_METRICS"
@@ -94,7 +94,7 @@ class Metrics:
     LayoutMismatch if the name is another pool's or another build's. Thread-safe, process-safe; making may block."""
 
     def __init__(self, arena: Arena, name: str = "metrics", *, capacity: int = 8192) -> None:
-        self.table = MetricTable(arena, name, capacity)
+        self.table = table_of(arena, name, capacity)
 
     def counter(self, name: str, documentation: str, labels: Mapping[str, object] | None = None) -> Counter:
         """The counter `name` (with or without "_total") with these labels. Exhausted when the table is full."""
@@ -205,7 +205,7 @@ def install(arena: Arena | str | None = None, *, size: int | str = "16M", capaci
             raise ValueError(f"no arena: give its name, or set {VARIABLE}")
     if not isinstance(arena, Arena):
         arena = _arena(arena, size)
-    table = MetricTable(arena, "metrics", capacity)
+    table = table_of(arena, "metrics", capacity)
     values.ValueClass = value_class(table)
 
     class MultiProcessCollector(Collector):
@@ -289,13 +289,16 @@ class Collector:
             key = f"{entry.metric}_sum", labels
             totals[key] = totals.get(key, 0.0) + words[-1]
         found: Samples = {}
+        metric = entries[0].metric
         for labels, counts in buckets.items():
+            if (f"{metric}_sum", labels) in totals:
+                found[f"{metric}_sum", labels] = totals[f"{metric}_sum", labels]
             total = 0.0
             for bound in sorted(counts):
                 total += counts[bound]
-                found[f"{entries[0].metric}_bucket", (*labels, ("le", self._text_of(bound)))] = total
-            found[f"{entries[0].metric}_count", labels] = total
-        return found | totals
+                found[f"{metric}_bucket", (*labels, ("le", self._text_of(bound)))] = total
+            found[f"{metric}_count", labels] = total
+        return found
 
     def _gauges(self, entries: list[Entry], living: frozenset[int]) -> "Samples":
         found: Samples = {}
@@ -303,7 +306,7 @@ class Collector:
         for entry in entries:
             pid, alive, whole = self._table.owner(entry, living)
             mode = entry.mode.removeprefix("live")
-            if pid == 0 or (entry.mode.startswith("live") and not (alive and whole)):
+            if pid is None or (entry.mode.startswith("live") and not (alive and whole)):
                 continue
             value, at = self._table.read(entry)
             key = entry.sample, entry.labels

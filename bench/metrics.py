@@ -1,0 +1,107 @@
+"""Metrics in an arena beside prometheus_client's two modes: an increment, and a scrape after workers have died.
+
+A worker is a process that adds to 10 counters with labels, a histogram of 15 buckets and a gauge (livesum), and ends.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.harness import Target, arguments, measure, missing, report, timed
+
+from mempools import Arena
+from mempools.edges.metrics import Collector, Metrics, install
+
+DEAD = (1, 10, 50, 200)
+
+
+def work(client):
+    counter = client.Counter("requests", "Requests", ["path"], registry=None)
+    for n in range(10):
+        counter.labels(f"/{n}").inc()
+    client.Histogram("seconds", "Seconds", registry=None).observe(0.1)
+    client.Gauge("busy", "Busy", registry=None, multiprocess_mode="livesum").inc()
+
+
+def dead_workers(nr, client):
+    for _ in range(nr):
+        pid = os.fork()
+        if pid == 0:
+            work(client)
+            os._exit(0)
+        os.waitpid(pid, 0)
+
+
+def scrape(client, collector):
+    registry = client.CollectorRegistry()
+    registry.register(collector)
+
+    def case():
+        before = time.perf_counter_ns()
+        client.generate_latest(registry)
+        return (time.perf_counter_ns() - before) / 1000
+
+    return case
+
+
+def increments(options, client, values, value_of_mode):
+    number = 200_000 // options.scale
+    cases = {}
+    for mode, value_class in value_of_mode.items():
+        values.ValueClass = value_class
+        counter = client.Counter(f"c_{mode.replace(' ', '_').replace(',', '')}", "A counter", registry=None)
+        cases[f"prometheus_client's Counter, {mode}"] = timed("inc()", number, inc=counter.inc)
+    with Arena("4M") as arena:
+        counter = Metrics(arena, "own").counter("own", "A counter")
+        word = Metrics(arena, "own").table.words.at(0)
+        cases["mempools Counter.inc"] = timed("inc()", number, inc=counter.inc)
+        cases["mempools MetricWord.add"] = timed("add(1.0)", number, add=word.add)
+        targets = [
+            Target("mempools MetricWord.add", 50),
+            Target("mempools Counter.inc", 0.1, of="prometheus_client's Counter, its multiprocess mode"),
+        ]
+        report("An increment from Python", measure(cases, options.rounds), options, targets)
+
+
+def main():
+    options = arguments(__doc__ or "")
+    try:
+        import prometheus_client as client
+        from prometheus_client import multiprocess, values
+    except ImportError:
+        missing("prometheus_client")
+        return
+    files_collector = multiprocess.MultiProcessCollector  # before install() puts ours in its place
+    with tempfile.TemporaryDirectory() as folder, Arena.anonymous("16M") as arena:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        files = values.MultiProcessValue()
+        table = install(arena)
+        ours = values.ValueClass
+        modes = {"single process": values.MutexValue, "its multiprocess mode": files, "on an arena": ours}
+        increments(options, client, values, modes)
+        for file in Path(folder).glob("*"):
+            file.unlink()
+        cases, done, sizes = {}, 0, []
+        samples = {}
+        for nr in (1, 10) if options.quick else DEAD:
+            values.ValueClass = values.MultiProcessValue()
+            dead_workers(nr - done, client)
+            values.ValueClass = ours
+            dead_workers(nr - done, client)
+            done = nr
+            cases = {
+                f"an arena, {nr} dead": scrape(client, Collector(None, table)),
+                f"files, {nr} dead": scrape(client, files_collector(None, folder)),
+            }
+            samples |= measure(cases, options.rounds)
+            size = int(subprocess.run(["du", "-sk", folder], capture_output=True, text=True).stdout.split()[0])
+            sizes.append(f"{nr} dead: {len(os.listdir(folder))} files of {size} KiB")
+        facts = {"files": "; ".join(sizes), "arena": f"{len(table.entries())} entries, {arena.nbytes >> 20} MiB in all"}
+        report("A scrape after workers have died", samples, options, unit="us", facts=facts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
