@@ -37,19 +37,14 @@ dead: dict[str, set[int]] = defaultdict(set)
 
 class Played(MetricTable):
     def __init__(self, arena, identify, folder):
+        self._getpid, self._folder = identify, folder
         super().__init__(arena)
-        self._identify, self._folder = identify, folder
 
     def me(self):
-        return self._identify() << 40 | 1
+        return self._getpid() << 40 | 1
 
     def living(self):
         return frozenset(pid << 40 | 1 for pid in range(1000) if pid not in dead[self._folder])
-
-    def cell(self, entry):
-        if self._me != self._identify():
-            self._me, self._cells = self._identify(), {}
-        return super().cell(entry)
 
 
 def folder():

@@ -84,7 +84,7 @@ def _entry(key: bytes, index: int, where: str) -> Entry:
         return Entry(
             index, kind, mode, metric, sample, pairs, documentation, tuple(float(bound) for bound in bounds), cell
         )
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise Corrupt(f"{where} is no description of a metric ({error}): {key[:80]!r}") from error
 
 
@@ -109,7 +109,9 @@ class MetricTable:
         self._cells: dict[bytes, Cell] = {}
         self._me = 0
         self._lock = threading.RLock()
-        self._pid = os.getpid()
+        self._pid = self._getpid()
+
+    _getpid = staticmethod(os.getpid)
 
     # ---- names
 
@@ -148,11 +150,11 @@ class MetricTable:
 
     def _guard(self) -> threading.RLock:
         """The lock of this process: one that a thread held when it forked is nobody's here."""
-        if self._pid != os.getpid():
+        if self._pid != self._getpid():
             self._lock = threading.RLock()
             self._cells = {}
             self._me = 0
-            self._pid = os.getpid()
+            self._pid = self._getpid()
         return self._lock
 
     # ---- processes
@@ -186,11 +188,25 @@ class MetricTable:
                 cell = self._cells[entry.key] = Cell(self, entry, self._lock)
             return cell
 
-    def owner(self, entry: Entry, living: frozenset[int]) -> tuple[int | None, bool, bool]:
-        """Of a gauge's cell: the process's number (None: nobody's yet), whether it lives, and whether the value is its own."""
-        word = self.words.load(entry.index)
-        pid = (word & ~_CLAIMING) >> _PID_SHIFT if word else None
-        return pid, word & ~_CLAIMING in living, not word & _CLAIMING
+    def current_cell(self, entry: Entry) -> "Callable[[], Cell]":
+        """What gives the cell of whichever process calls it: made now, and anew after a fork."""
+        pid, cell = self._getpid(), self.cell(entry)
+
+        def current() -> Cell:
+            nonlocal pid, cell
+            if pid != (now := self._getpid()):
+                cell = self.cell(entry)
+                pid = now
+            return cell
+
+        return current
+
+    def owners(self, entries: list[Entry]) -> dict[int, tuple[int, bool]]:
+        """Of gauges' cells that are somebody's, by their index: the process's number, and whether it lives and the value is its
+        own."""
+        words = {entry.index: self.words.load(entry.index) for entry in entries if entry.kind == "gauge"}
+        living = self.living() if words else frozenset()  # after the owners were read, as in Cell
+        return {index: ((word & ~_CLAIMING) >> _PID_SHIFT, word in living) for index, word in words.items() if word}
 
     def read(self, entry: Entry) -> tuple[float, float]:
         """A cell's value and time. Of a set that is under way, or was interrupted, the new value may come with the old time."""
@@ -232,14 +248,19 @@ class Cell:
 
     def _claim(self, entry: Entry) -> int:
         me = self._table.me()
-        living = self._table.living()
+        living: frozenset[int] = frozenset()
         for number in itertools.count():
             fields = entry.kind, entry.mode, entry.metric, entry.sample, entry.labels, entry.documentation
             index = self._table.index(Entry(0, *fields, cell=number))
             seen = self._words.load(index)
             owner = seen & ~_CLAIMING
-            if owner and owner != me and (owner in living or entry.mode == "all"):
-                continue
+            if owner and owner != me:
+                if entry.mode == "all":
+                    continue
+                if owner not in living:
+                    living = self._table.living()  # after the owner was read: one that started since is not taken for dead
+                if owner in living:
+                    continue
             if not self._words.cas(index, seen, me | _CLAIMING):
                 continue  # somebody else's now; the one that was looked at is not needed again
             if owner == me:  # an earlier table of this process, that is gone
@@ -286,16 +307,3 @@ class Cell:
     def get(self) -> float:
         """This process's value."""
         return self._own
-
-
-def fixed(get: Callable[[], Any]) -> Callable[[], Any]:
-    """`get`, called anew in each process: what it returned is kept until a fork."""
-    kept: list[Any] = [0, None]
-
-    def current() -> Any:
-        if kept[0] != (pid := os.getpid()):
-            kept[1] = get()
-            kept[0] = pid
-        return kept[1]
-
-    return current

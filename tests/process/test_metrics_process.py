@@ -1,10 +1,12 @@
 """Metrics of processes that fork, spawn, race and are killed."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -174,6 +176,37 @@ def test_one_cell_in_a_process_however_often_it_asks(arena):
     assert gauge.value() == 11 and samples(Metrics(arena)) == {("g",): 11}
 
 
+def test_a_process_that_starts_meanwhile_is_not_taken_for_dead(arena, monkeypatch):
+    metrics = Metrics(arena)
+    metrics.table.me()
+    assert run(lambda: metrics.gauge("g", "", mode="livesum").set(5)) == 0
+    said, say = os.pipe()
+    go, end = os.pipe()
+    look, workers = metrics.table.living, []
+
+    def stay():
+        metrics.table.living = look
+        metrics.gauge("g", "", mode="livesum").set(3)
+        os.write(say, b"x")
+        os.read(go, 1)
+
+    def living():
+        found = look()
+        if not workers:
+            workers.append(child(stay))
+            assert os.read(said, 1)
+        return found
+
+    monkeypatch.setattr(metrics.table, "living", living)
+    metrics.gauge("g", "", mode="livesum").set(1)
+    monkeypatch.undo()
+    assert samples(metrics) == {("g",): 4}
+    os.write(end, b"x")
+    assert workers[0][1]() == 0
+    for fd in (said, say, go, end):
+        os.close(fd)
+
+
 def test_a_forked_child_has_its_own_gauge(arena):
     gauge = Metrics(arena).gauge("g", "", mode="sum")
     gauge.set(10)
@@ -250,3 +283,14 @@ Gauge("g", "A gauge", multiprocess_mode="liveall").set(1)
             assert samples(Metrics(arena)) == {("c_total", ("who", "me")): 4}
         finally:
             Arena.unlink(name)
+
+
+def test_the_example_of_a_server():
+    pytest.importorskip("prometheus_client")
+    program = Path(__file__).parents[2] / "examples" / "prefork_metrics.py"
+    told = subprocess.run([sys.executable, program], check=True, capture_output=True, text=True, timeout=60).stdout
+    assert "workers 3.0" in told
+    # The worker that was killed may have answered and not counted yet; so may the one that answered last.
+    (answered,) = re.findall(r'^requests_total\{path="/"\} (\S+)$', told, re.MULTILINE)
+    (counted,) = re.findall(r"^answer_bytes_count (\S+)$", told, re.MULTILINE)
+    assert 58 <= float(answered) <= 60 and 58 <= float(counted) <= 60

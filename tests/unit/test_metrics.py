@@ -116,7 +116,7 @@ def test_a_name_that_is_another_pools_is_refused(arena):
         Metrics(arena, "more", capacity=0)
 
 
-@pytest.mark.parametrize("garbage", [b"\xff", b"{}", b'["gauge","no such mode","m","m",[],"",[],0]', b"[1,2,3,4,5,6,7,8]"])
+@pytest.mark.parametrize("garbage", [b"\xff", b"{}", b'["gauge","no such mode","m","m",[],"",[],0]', b"[1,2,3,4,5,6,7,8]", b"[" * 9999])
 def test_a_log_with_garbage_is_corrupt(arena, garbage):
     table = Metrics(arena).table
     arena.store("metrics.names", codec="none")["0"] = garbage

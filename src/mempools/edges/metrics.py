@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from mempools.arena import Arena
-from mempools.metrictable import GAUGE_MODES, Entry, MetricTable, fixed, table_of
+from mempools.metrictable import GAUGE_MODES, Entry, MetricTable, table_of
 from mempools.objects.metricwords import MetricWord
 
 VARIABLE = "MEMPOOLS_METRICS"
@@ -27,25 +27,19 @@ Samples = dict[tuple[str, Labels], float]
 
 
 class Counter:
-    """A number that only grows, from `Metrics.counter()`. Thread-safe, process-safe, lock-free."""
+    """A number that only grows, from `Metrics.counter()`. `inc(amount=1.0)` adds (ValueError for a negative amount), `value()` is
+    the sum of what all processes have added, dead ones too. Thread-safe, process-safe, lock-free."""
 
     def __init__(self, word: MetricWord) -> None:
-        self._add = word.add
+        self.inc: Callable[..., None] = word.inc  # as it is: no Python frame
         self.value: Callable[[], float] = word.sum
-
-    def inc(self, amount: float = 1.0) -> None:
-        """Adds; ValueError for a negative amount."""
-        if not amount >= 0:
-            raise ValueError(f"a counter only grows, and cannot by {amount}: use a gauge")
-        self._add(amount)
 
 
 class Gauge:
     """A number of each process, from `Metrics.gauge()`: they meet as its mode says. Thread-safe, process-safe."""
 
     def __init__(self, table: MetricTable, entry: Entry) -> None:
-        self._cell = fixed(lambda: table.cell(entry))
-        self._cell()
+        self._cell = table.current_cell(entry)
 
     def set(self, value: float) -> None:
         """Replaces this process's value."""
@@ -169,8 +163,7 @@ def value_class(table: MetricTable) -> type:
             pairs = tuple(sorted(zip(labelnames, labelvalues, strict=True)))
             entry = Entry(0, typ, multiprocess_mode, metric_name, name, pairs, help_text)
             if typ == "gauge":
-                cell = fixed(lambda: table.cell(entry))
-                cell()
+                cell = table.current_cell(entry)
                 self.inc: Callable[[float], None] = lambda amount: cell().add(amount)
                 self.set: Callable[..., None] = lambda value, timestamp=None: cell().set(value, timestamp or 0.0)
                 self.get: Callable[[], float] = lambda: cell().get()
@@ -208,7 +201,7 @@ def install(arena: Arena | str | None = None, *, size: int | str = "16M", capaci
     table = table_of(arena, "metrics", capacity)
     values.ValueClass = value_class(table)
 
-    class MultiProcessCollector(Collector):
+    class MultiProcessCollector(Collector, multiprocess.MultiProcessCollector):  # type: ignore[misc]
         def __init__(self, registry: Any, path: object = None) -> None:
             super().__init__(registry, table)
 
@@ -247,7 +240,7 @@ class Collector:
         """Metric families, in the order in which they were first made."""
         table = self._table
         entries = table.entries()
-        living = table.living() if any(entry.kind == "gauge" for entry in entries) else frozenset()
+        owners = table.owners(entries)
         families: dict[str, list[Entry]] = {}
         for entry in entries:
             families.setdefault(entry.metric, []).append(entry)
@@ -256,7 +249,7 @@ class Collector:
             members = [entry for entry in members if entry.kind == first.kind]
             family = self._metric_of(name, first.documentation, first.kind)
             if first.kind == "gauge":
-                samples = self._gauges(members, living)
+                samples = self._gauges(members, owners)
             elif first.kind == "histogram":
                 samples = self._histograms(members)
             else:
@@ -300,13 +293,15 @@ class Collector:
             found[f"{metric}_count", labels] = total
         return found
 
-    def _gauges(self, entries: list[Entry], living: frozenset[int]) -> "Samples":
+    def _gauges(self, entries: list[Entry], owners: dict[int, tuple[int, bool]]) -> "Samples":
         found: Samples = {}
         times: dict[tuple[str, Labels], float] = {}
         for entry in entries:
-            pid, alive, whole = self._table.owner(entry, living)
+            if entry.index not in owners:
+                continue
+            pid, alive = owners[entry.index]
             mode = entry.mode.removeprefix("live")
-            if pid is None or (entry.mode.startswith("live") and not (alive and whole)):
+            if mode != entry.mode and not alive:
                 continue
             value, at = self._table.read(entry)
             key = entry.sample, entry.labels

@@ -18,3 +18,5 @@ cdef class MetricWord:
     cdef MetricWords pool
     cdef uint64_t *first
     cdef readonly uint64_t index
+
+    cdef int change(self, double amount) except -1

@@ -150,8 +150,20 @@ class MetricWord:
     def __init__(self):
         raise TypeError("words come from MetricWords.at()")
 
+    def inc(self, amount: cython.double = 1.0) -> None:
+        """Adds 1, or more; ValueError for a negative amount or NaN."""
+        if not amount >= 0:
+            raise ValueError(f"a counter only grows, and cannot by {amount}: use a gauge")
+        self.change(amount)
+
     def add(self, amount: cython.double, /) -> None:
         """Adds, as one step. The thread may be moved to another CPU just before: its part is then changed from afar."""
+        self.change(amount)
+
+    @cython.cfunc
+    @cython.inline
+    @cython.exceptval(-1, check=False)
+    def change(self, amount: cython.double) -> cython.int:
         if self.first == cython.NULL:  # by MetricWord.__new__, not by a pool
             self.__init__()
         self.pool.check_open()
@@ -167,7 +179,7 @@ class MetricWord:
             old = seen
             seen = cmpxchg_relaxed(word, old, as_bits(as_double(old) + amount), b"metricwords.add")
             if seen == old:
-                break
+                return 0
 
     def sum(self) -> float:
         """The number: exact when nobody adds, else each part as it is when it is read."""
