@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 from bench.harness import Target, arguments, measure, missing, report, timed
-
 from mempools import Arena
 from mempools.edges.metrics import Collector, Metrics, install
 

@@ -31,6 +31,8 @@ LEFT_OUT = {
     "TestUnsetEnv": FILES,
 }
 
+NAMES = "PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"  # the second is the old one
+
 arenas: dict[str, Arena] = {}
 dead: dict[str, set[int]] = defaultdict(set)
 
@@ -48,7 +50,7 @@ class Played(MetricTable):
 
 
 def folder():
-    return os.environ.get("PROMETHEUS_MULTIPROC_DIR") or os.environ["prometheus_multiproc_dir"]
+    return next(os.environ[name] for name in NAMES if name in os.environ)
 
 
 def table(identify):

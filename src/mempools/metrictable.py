@@ -221,7 +221,9 @@ class MetricTable:
 
 _tables: "weakref.WeakValueDictionary[tuple[str, str], MetricTable]" = weakref.WeakValueDictionary()
 _tables_lock = threading.Lock()
-os.register_at_fork(before=_tables_lock.acquire, after_in_parent=_tables_lock.release, after_in_child=_tables_lock.release)
+os.register_at_fork(
+    before=_tables_lock.acquire, after_in_parent=_tables_lock.release, after_in_child=_tables_lock.release
+)
 
 
 def table_of(arena: Arena, name: str = "metrics", capacity: int = 8192) -> MetricTable:
@@ -258,7 +260,9 @@ class Cell:
                 if entry.mode == "all":
                     continue
                 if owner not in living:
-                    living = self._table.living()  # after the owner was read: one that started since is not taken for dead
+                    living = (
+                        self._table.living()
+                    )  # after the owner was read: one that started since is not taken for dead
                 if owner in living:
                     continue
             if not self._words.cas(index, seen, me | _CLAIMING):

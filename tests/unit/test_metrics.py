@@ -116,7 +116,9 @@ def test_a_name_that_is_another_pools_is_refused(arena):
         Metrics(arena, "more", capacity=0)
 
 
-@pytest.mark.parametrize("garbage", [b"\xff", b"{}", b'["gauge","no such mode","m","m",[],"",[],0]', b"[1,2,3,4,5,6,7,8]", b"[" * 9999])
+@pytest.mark.parametrize(
+    "garbage", [b"\xff", b"{}", b'["gauge","no such mode","m","m",[],"",[],0]', b"[1,2,3,4,5,6,7,8]", b"[" * 9999]
+)
 def test_a_log_with_garbage_is_corrupt(arena, garbage):
     table = Metrics(arena).table
     arena.store("metrics.names", codec="none")["0"] = garbage
@@ -204,14 +206,18 @@ def client(arena, monkeypatch):
     prometheus_client = pytest.importorskip("prometheus_client")
     from prometheus_client import multiprocess, values
 
-    for module, name in ((values, "ValueClass"), (multiprocess, "MultiProcessCollector"), (multiprocess, "mark_process_dead")):
+    for module, name in (
+        (values, "ValueClass"),
+        (multiprocess, "MultiProcessCollector"),
+        (multiprocess, "mark_process_dead"),
+    ):
         monkeypatch.setattr(module, name, getattr(module, name))
     client_table = install(arena)
     return prometheus_client, client_table
 
 
 def test_an_existing_programs_metrics_come_out_as_its_own_registry_shows_them(client):
-    prometheus_client, table = client
+    prometheus_client = client[0]
     from prometheus_client import multiprocess
 
     labels = {"labelnames": ["path"], "registry": None}
@@ -241,7 +247,7 @@ def test_an_existing_programs_metrics_come_out_as_its_own_registry_shows_them(cl
 
 
 def test_a_value_is_reset_and_has_no_exemplar(client):
-    prometheus_client, table = client
+    prometheus_client = client[0]
     counter = prometheus_client.Counter("c", "A counter", registry=None)
     counter.inc(3, exemplar={"trace": "1"})
     counter.reset()

@@ -201,12 +201,14 @@ def install(arena: Arena | str | None = None, *, size: int | str = "16M", capaci
     table = table_of(arena, "metrics", capacity)
     values.ValueClass = value_class(table)
 
-    class MultiProcessCollector(Collector, multiprocess.MultiProcessCollector):  # type: ignore[misc]
+    class MultiProcessCollector(Collector, multiprocess.MultiProcessCollector):
         def __init__(self, registry: Any, path: object = None) -> None:
             super().__init__(registry, table)
 
-    multiprocess.MultiProcessCollector = MultiProcessCollector
-    multiprocess.mark_process_dead = lambda pid, path=None: None  # the arena knows who lives
+    vars(multiprocess).update(
+        MultiProcessCollector=MultiProcessCollector,
+        mark_process_dead=lambda pid, path=None: None,  # the arena knows who lives
+    )
     return table
 
 
@@ -227,7 +229,7 @@ class Collector:
         import prometheus_client.utils
 
         self._metric_of = prometheus_client.metrics_core.Metric
-        self._text_of = prometheus_client.utils.floatToGoString
+        self._text_of: Callable[..., str] = prometheus_client.utils.floatToGoString
         self._table = table
         if registry:
             registry.register(self)
