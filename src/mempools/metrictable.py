@@ -149,10 +149,11 @@ class MetricTable:
         self._end += entry.nr_words
 
     def _guard(self) -> threading.RLock:
-        """The lock of this process: one that a thread held when it forked is nobody's here."""
+        """The lock of this process: one that a thread held when it forked is nobody's here, and what it was about to note may
+        be half noted."""
         if self._pid != self._getpid():
             self._lock = threading.RLock()
-            self._cells = {}
+            self._entries, self._indices, self._end, self._cells = [], {}, 0, {}
             self._me = 0
             self._pid = self._getpid()
         return self._lock
@@ -259,10 +260,8 @@ class Cell:
             if owner and owner != me:
                 if entry.mode == "all":
                     continue
-                if owner not in living:
-                    living = (
-                        self._table.living()
-                    )  # after the owner was read: one that started since is not taken for dead
+                if owner not in living:  # looked up after the owner was read: who started since is not taken for dead
+                    living = self._table.living()
                 if owner in living:
                     continue
             if not self._words.cas(index, seen, me | _CLAIMING):

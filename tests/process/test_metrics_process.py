@@ -165,6 +165,15 @@ def test_two_hundred_dead_workers_leave_one_cell(arena):
     assert samples(metrics) == {("g",): 1}
 
 
+def test_a_fork_in_the_middle_of_noting_an_entry(arena):
+    metrics = Metrics(arena)
+    counters = [metrics.counter(name, "") for name in "ab"]
+    metrics.table._end = 1  # as a thread leaves it that has not come to this line yet
+    assert run(lambda: metrics.counter("c", "").inc(5)) == 0
+    metrics.table._end = 2
+    assert metrics.counter("c", "").value() == 5 and [counter.value() for counter in counters] == [0, 0]
+
+
 def test_one_cell_in_a_process_however_often_it_asks(arena):
     Metrics(arena).gauge("g", "", mode="sum").set(10)
     gauge = Metrics(arena).gauge("g", "", mode="sum")  # maybe by another table: the first had nobody left
