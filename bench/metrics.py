@@ -3,8 +3,8 @@
 A worker is a process that adds to 10 counters with labels, a histogram of 15 buckets and a gauge (livesum), and ends.
 """
 
+import contextlib
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.harness import Target, arguments, measure, missing, report, timed
 from mempools import Arena
-from mempools.edges.metrics import Collector, Metrics, install
+from mempools.edges.metrics import Collector, Metrics, install, value_class
 
 DEAD = (1, 10, 50, 200)
 
@@ -74,32 +74,28 @@ def main():
         missing("prometheus_client")
         return
     files_collector = multiprocess.MultiProcessCollector  # before install() puts ours in its place
-    with tempfile.TemporaryDirectory() as folder, Arena.anonymous("16M") as arena:
+    with tempfile.TemporaryDirectory() as folder, Arena.anonymous("4M") as arena:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        files = values.MultiProcessValue()
-        table = install(arena)
-        ours = values.ValueClass
-        modes = {"single process": values.MutexValue, "its multiprocess mode": files, "on an arena": ours}
+        modes = {"single process": values.MutexValue, "its multiprocess mode": values.MultiProcessValue()}
+        install(arena)
+        modes["on an arena"] = values.ValueClass
         increments(options, client, values, modes)
-        for file in Path(folder).glob("*"):
-            file.unlink()
-        cases, done, sizes = {}, 0, []
-        samples = {}
-        for nr in (1, 10) if options.quick else DEAD:
-            values.ValueClass = values.MultiProcessValue()
-            dead_workers(nr - done, client)
-            values.ValueClass = ours
-            dead_workers(nr - done, client)
-            done = nr
-            cases = {
-                f"an arena, {nr} dead": scrape(client, Collector(None, table)),
-                f"files, {nr} dead": scrape(client, files_collector(None, folder)),
-            }
-            samples |= measure(cases, options.rounds)
-            size = int(subprocess.run(["du", "-sk", folder], capture_output=True, text=True).stdout.split()[0])
-            sizes.append(f"{nr} dead: {len(os.listdir(folder))} files of {size} KiB")
-        facts = {"files": "; ".join(sizes), "arena": f"{len(table.entries())} entries, {arena.nbytes >> 20} MiB in all"}
-        report("A scrape after workers have died", samples, options, unit="us", facts=facts)
+    with contextlib.ExitStack() as stack:
+        cases, sizes = {}, []
+        for nr in DEAD[: 2 if options.quick else None]:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            table = Metrics(stack.enter_context(Arena.anonymous("4M"))).table
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+            for values.ValueClass in (values.MultiProcessValue(), value_class(table)):
+                dead_workers(nr, client)
+            cases[f"an arena, {nr} dead"] = scrape(client, Collector(None, table))
+            cases[f"files, {nr} dead"] = scrape(client, files_collector(None, folder))
+            nbytes = sum(file.stat().st_blocks * 512 for file in Path(folder).iterdir())
+            sizes.append(
+                f"{nr} dead: {len(os.listdir(folder))} files, {nbytes >> 10} KiB on disk; {len(table.entries())} entries"
+            )
+        facts = {"what there is": "; ".join(sizes)}
+        report("A scrape after workers have died", measure(cases, options.rounds), options, unit="us", facts=facts)
 
 
 if __name__ == "__main__":
