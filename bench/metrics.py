@@ -49,8 +49,8 @@ def scrape(client, collector):
 def increments(options, client, values, value_of_mode):
     number = 200_000 // options.scale
     cases = {}
-    for mode, value_class in value_of_mode.items():
-        values.ValueClass = value_class
+    for mode, cls in value_of_mode.items():
+        values.ValueClass = cls
         counter = client.Counter(f"c_{mode.replace(' ', '_').replace(',', '')}", "A counter", registry=None)
         cases[f"prometheus_client's Counter, {mode}"] = timed("inc()", number, inc=counter.inc)
     with Arena("4M") as arena:
@@ -86,7 +86,8 @@ def main():
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             table = Metrics(stack.enter_context(Arena.anonymous("4M"))).table
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-            for values.ValueClass in (values.MultiProcessValue(), value_class(table)):
+            for cls in (values.MultiProcessValue(), value_class(table)):
+                values.ValueClass = cls
                 dead_workers(nr, client)
             cases[f"an arena, {nr} dead"] = scrape(client, Collector(None, table))
             cases[f"files, {nr} dead"] = scrape(client, files_collector(None, folder))
