@@ -111,7 +111,8 @@ class MetricTable:
         self._lock = threading.RLock()
         self._pid = self._getpid()
 
-    _getpid = staticmethod(os.getpid)
+    def _getpid(self) -> int:
+        return os.getpid()
 
     # ---- names
 

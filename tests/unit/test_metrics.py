@@ -273,3 +273,14 @@ def test_an_arena_is_needed(client, monkeypatch):
     monkeypatch.delenv("MEMPOOLS_METRICS", raising=False)
     with pytest.raises(ValueError, match="MEMPOOLS_METRICS"):
         install()
+
+
+def test_the_last_arena_that_is_installed_counts(client):
+    prometheus_client, table = client
+    from prometheus_client import multiprocess
+
+    with Arena("1M") as other:
+        second = install(other)
+        prometheus_client.Counter("c", "A counter", registry=None).inc()
+        assert samples(table) == {} and samples(second) == {("c_total",): 1}
+        assert [family.name for family in multiprocess.MultiProcessCollector(None).collect()] == ["c"]

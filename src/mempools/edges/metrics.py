@@ -140,46 +140,50 @@ def _pairs(metric: str, labels: Mapping[str, object] | None) -> tuple[tuple[str,
 # ---- prometheus_client's metrics
 
 
-def value_class(table: MetricTable) -> type:
-    """What stands for `prometheus_client.values.ValueClass`: each value is words of `table`.
+class ArenaValue:
+    """What stands for `prometheus_client.values.ValueClass`, with a table.
 
     A counter's, summary's or histogram's value is that of all processes, where prometheus_client's own multiprocess mode knows
     this process's alone; a gauge's is this process's. Exemplars are dropped, as there."""
 
-    class ArenaValue:
-        _multiprocess = True
+    _multiprocess = True
+    table: MetricTable
 
-        def __init__(
-            self,
-            typ: str,
-            metric_name: str,
-            name: str,
-            labelnames: Sequence[str],
-            labelvalues: Sequence[str],
-            help_text: str,
-            multiprocess_mode: str = "",
-            **_: object,
-        ) -> None:
-            pairs = tuple(sorted(zip(labelnames, labelvalues, strict=True)))
-            entry = Entry(0, typ, multiprocess_mode, metric_name, name, pairs, help_text)
-            if typ == "gauge":
-                cell = table.current_cell(entry)
-                self.inc: Callable[[float], None] = lambda amount: cell().add(amount)
-                self.set: Callable[..., None] = lambda value, timestamp=None: cell().set(value, timestamp or 0.0)
-                self.get: Callable[[], float] = lambda: cell().get()
-            else:
-                word = table.words.at(table.index(entry))
-                self.inc = word.add
-                self.set = lambda value, timestamp=None: word.add(value - word.sum())  # reset(): of all processes
-                self.get = word.sum
+    def __init__(
+        self,
+        typ: str,
+        metric_name: str,
+        name: str,
+        labelnames: Sequence[str],
+        labelvalues: Sequence[str],
+        help_text: str,
+        multiprocess_mode: str = "",
+        **_: object,
+    ) -> None:
+        table = self.table
+        pairs = tuple(sorted(zip(labelnames, labelvalues, strict=True)))
+        entry = Entry(0, typ, multiprocess_mode, metric_name, name, pairs, help_text)
+        if typ == "gauge":
+            cell = table.current_cell(entry)
+            self.inc: Callable[[float], None] = lambda amount: cell().add(amount)
+            self.set: Callable[..., None] = lambda value, timestamp=None: cell().set(value, timestamp or 0.0)
+            self.get: Callable[[], float] = lambda: cell().get()
+        else:
+            word = table.words.at(table.index(entry))
+            self.inc = word.add
+            self.set = lambda value, timestamp=None: word.add(value - word.sum())  # reset(): of all processes
+            self.get = word.sum
 
-        def set_exemplar(self, exemplar: object) -> None:
-            pass
+    def set_exemplar(self, exemplar: object) -> None:
+        pass
 
-        def get_exemplar(self) -> None:
-            pass
+    def get_exemplar(self) -> None:
+        pass
 
-    return ArenaValue
+
+def value_class(table: MetricTable) -> type[ArenaValue]:
+    """The values whose words are in `table`."""
+    return type("ArenaValue", (ArenaValue,), {"table": table})
 
 
 def install(arena: Arena | str | None = None, *, size: int | str = "16M", capacity: int = 8192) -> MetricTable:
@@ -201,12 +205,14 @@ def install(arena: Arena | str | None = None, *, size: int | str = "16M", capaci
     table = table_of(arena, "metrics", capacity)
     values.ValueClass = value_class(table)
 
-    class MultiProcessCollector(Collector, multiprocess.MultiProcessCollector):
-        def __init__(self, registry: Any, path: object = None) -> None:
-            super().__init__(registry, table)
+    def init(self: Collector, registry: Any, path: object = None) -> None:
+        Collector.__init__(self, registry, table)
 
+    # Of its own class too: programs test for that, or call its merge().
+    known = multiprocess.MultiProcessCollector
+    bases = (known,) if issubclass(known, Collector) else (Collector, known)
     vars(multiprocess).update(
-        MultiProcessCollector=MultiProcessCollector,
+        MultiProcessCollector=type("MultiProcessCollector", bases, {"__init__": init}),
         mark_process_dead=lambda pid, path=None: None,  # the arena knows who lives
     )
     return table
