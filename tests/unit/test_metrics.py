@@ -1,6 +1,7 @@
 """Metrics in an arena: our own, and prometheus_client's on the same words. Processes: tests/process/test_metrics_process.py."""
 
 import math
+import sys
 import threading
 
 import pytest
@@ -284,3 +285,13 @@ def test_the_last_arena_that_is_installed_counts(client):
         prometheus_client.Counter("c", "A counter", registry=None).inc()
         assert samples(table) == {} and samples(second) == {("c_total",): 1}
         assert [family.name for family in multiprocess.MultiProcessCollector(None).collect()] == ["c"]
+
+
+def test_without_prometheus_client_metrics_count_and_are_not_shown(arena, monkeypatch):
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    metrics = Metrics(arena)
+    metrics.counter("c", "").inc()
+    for use in (metrics.collector, lambda: install(arena)):
+        with pytest.raises(ImportError, match=r"mempools\[metrics\]"):
+            use()
+    assert metrics.counter("c", "").value() == 1

@@ -194,6 +194,7 @@ def install(arena: Arena | str | None = None, *, size: int | str = "16M", capaci
     MultiProcessCollector and mark_process_dead then work on it too, whatever directory they are given. Call it in the parent
     before it forks, or in each process with the same name, and before the metrics are made, which means before the modules
     that have them are imported. ImportError without prometheus_client, ValueError without a name. Not thread-safe."""
+    _need_client()
     from prometheus_client import multiprocess, values
 
     if arena is None:
@@ -218,6 +219,13 @@ def install(arena: Arena | str | None = None, *, size: int | str = "16M", capaci
     return table
 
 
+def _need_client() -> None:
+    try:
+        import prometheus_client  # noqa: F401
+    except ImportError as error:
+        raise ImportError("prometheus_client shows the metrics: pip install 'mempools[metrics]'") from error
+
+
 def _arena(name: str, size: int | str) -> Arena:
     try:
         return Arena.attach(name)  # whatever its size
@@ -231,6 +239,7 @@ class Collector:
     after another."""
 
     def __init__(self, registry: Any, table: MetricTable) -> None:
+        _need_client()
         import prometheus_client.metrics_core
         import prometheus_client.utils
 
