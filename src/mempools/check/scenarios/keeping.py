@@ -34,7 +34,7 @@ from cython.cimports.mempools.check.scenarios.stage import (
 )
 from cython.cimports.mempools.check.scenes import register_scene
 from cython.cimports.mempools.check.state import Engine
-from cython.cimports.mempools.layout.refs import ChunkRef
+from cython.cimports.mempools.layout.refs import ChunkRef, PoolRef
 from cython.cimports.mempools.layout.structs import KIND_MEMPOOL
 from cython.cimports.mempools.machine.atomics import read_once, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
@@ -168,47 +168,38 @@ def set_shared(e: cython.pointer(Engine), memory: cython.p_char) -> cython.point
 @cython.exceptval(check=False)
 def give(actor: cython.pointer(Actor), address: uint64_t) -> cython.void:
     """Back to the pool, or to the backend."""
+    pool: cython.pointer(PoolRef) = cython.address(actor.pool)
     taken: uint64_t = 0
     status: cython.int = TIMED_OUT
     while status == TIMED_OUT:
-        status = mempool_give(
-            cython.address(actor.pool),
-            cython.address(actor.pool),
-            cython.address(address),
-            1,
-            cython.address(taken),
-            _A_WHILE,
-        )
+        status = mempool_give(pool, pool, cython.address(address), 1, cython.address(taken), _A_WHILE)
     if status != OK:
         engine_fail(b"an element cannot be given back")
-    if taken == 0 and genpool_free(cython.address(actor.pool), address, _ELEMENT) != OK:
+    if taken == 0 and genpool_free(pool, address, _ELEMENT) != OK:
         engine_fail(b"the backend does not take an element")
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def wait(actor: cython.pointer(Actor)) -> uint64_t:
-    """An element, which the backend does not have."""
-    waiter: uint64_t = NO_TICKET
+def take(actor: cython.pointer(Actor), waiter: cython.pointer(uint64_t), flags: uint64_t) -> uint64_t:
+    """An element of the reserve, 0: there is none."""
+    pool: cython.pointer(PoolRef) = cython.address(actor.pool)
     address: uint64_t = 0
-    status: cython.int
-    while True:
-        status = mempool_take(
-            cython.address(actor.pool),
-            cython.address(actor.pool),
-            1,
-            cython.address(address),
-            cython.address(waiter),
-            TAKE_QUEUES,
-            _A_WHILE,
-        )
-        if status == OK:
-            return address
-        if status == EXHAUSTED:
-            waiter_sleep(cython.address(actor.pool), waiter, _A_WHILE)
-        elif status != TIMED_OUT:
-            engine_fail(b"a waiter cannot wait")
+    status: cython.int = TIMED_OUT
+    while status == TIMED_OUT:
+        status = mempool_take(pool, pool, 1, cython.address(address), waiter, flags, _A_WHILE)
+    if status != OK and status != EXHAUSTED:
+        engine_fail(b"the reserve cannot be looked into")
+    return address if status == OK else 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def use_and_give(actor: cython.pointer(Actor), address: uint64_t) -> cython.void:
+    use_block(actor.arena.base + address, slot_of(actor))
+    give(actor, address)
 
 
 # ---- bodies
@@ -218,10 +209,8 @@ def wait(actor: cython.pointer(Actor)) -> uint64_t:
 @cython.nogil
 @cython.exceptval(check=False)
 def give_own(arg: cython.p_void) -> cython.void:
-    """Process 1 uses its element and gives it back."""
-    actor: cython.pointer(Actor) = me(stage_of(arg))
-    use_block(actor.arena.base + actor.address, slot_of(actor))
-    give(actor, actor.address)
+    """A process uses the element that it has from the start, and gives it back."""
+    use_and_give(me(stage_of(arg)), me(stage_of(arg)).address)
 
 
 @cython.cfunc
@@ -229,9 +218,12 @@ def give_own(arg: cython.p_void) -> cython.void:
 @cython.exceptval(check=False)
 def wait_and_give(arg: cython.p_void) -> cython.void:
     actor: cython.pointer(Actor) = me(stage_of(arg))
-    address: uint64_t = wait(actor)
-    use_block(actor.arena.base + address, slot_of(actor))
-    give(actor, address)
+    waiter: uint64_t = NO_TICKET
+    address: uint64_t = take(actor, cython.address(waiter), TAKE_QUEUES)
+    while address == 0:
+        waiter_sleep(cython.address(actor.pool), waiter, _A_WHILE)
+        address = take(actor, cython.address(waiter), TAKE_QUEUES)
+    use_and_give(actor, address)
 
 
 @cython.cfunc
@@ -241,21 +233,9 @@ def take_and_give(arg: cython.p_void) -> cython.void:
     """Without waiting."""
     actor: cython.pointer(Actor) = me(stage_of(arg))
     waiter: uint64_t = NO_TICKET
-    address: uint64_t = 0
-    status: cython.int = TIMED_OUT
-    while status == TIMED_OUT:
-        status = mempool_take(
-            cython.address(actor.pool),
-            cython.address(actor.pool),
-            1,
-            cython.address(address),
-            cython.address(waiter),
-            0,
-            _A_WHILE,
-        )
-    if status == OK:
-        use_block(actor.arena.base + address, slot_of(actor))
-        give(actor, address)
+    address: uint64_t = take(actor, cython.address(waiter), 0)
+    if address:
+        use_and_give(actor, address)
 
 
 @cython.cfunc

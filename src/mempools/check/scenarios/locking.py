@@ -13,6 +13,7 @@ if not cython.compiled:
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.mempools.check.engine import engine_await_end, engine_fail
 from cython.cimports.mempools.check.scenarios.stage import (
+    FOREVER,
     Stage,
     me,
     play,
@@ -26,8 +27,6 @@ from cython.cimports.mempools.check.scenes import register_scene
 from cython.cimports.mempools.check.state import Engine
 from cython.cimports.mempools.parts.robustlock import robust_holder, robust_lock, robust_trylock, robust_unlock
 from cython.cimports.mempools.parts.status import OK
-
-_FOREVER = cython.declare(uint64_t, 1 << 60)
 
 
 @cython.cfunc
@@ -63,7 +62,7 @@ def change(stage: cython.pointer(Stage)) -> cython.void:
 @cython.exceptval(check=False)
 def locked(arg: cython.p_void) -> cython.void:
     stage: cython.pointer(Stage) = stage_of(arg)
-    if robust_lock(lock_of(stage), slot_of(me(stage)), _FOREVER) != OK:
+    if robust_lock(lock_of(stage), slot_of(me(stage)), FOREVER) != OK:
         engine_fail(b"the lock was not had, though nothing limits the wait")
     change(stage)
     robust_unlock(lock_of(stage), slot_of(me(stage)))

@@ -1,4 +1,4 @@
-"""Scenarios of a Mempool's reserve and queue: depletion, lost wake-ups, no minimum, bulk, cancellation.
+"""Scenarios of a Mempool's reserve: depletion, lost wake-ups, no minimum, bulk (queueing.py has those who wait from the start).
 
 The elements are numbers, so that nothing but the reserve decides what becomes of them. Time does not run out: whoever is not
 woken sleeps for ever, and the checker says so. What threads of one process do, all of them do as process 1.
@@ -14,6 +14,7 @@ if not cython.compiled:
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.mempools.check.engine import engine_fail
 from cython.cimports.mempools.check.scenarios.stage import (
+    FOREVER,
     STAGE_BYTES,
     Actor,
     Stage,
@@ -33,25 +34,18 @@ from cython.cimports.mempools.parts.status import EXHAUSTED, OK
 from cython.cimports.mempools.pools.mempool import (
     TAKE_QUEUES,
     mempool_give,
-    mempool_leave,
     mempool_take,
 )
 from cython.cimports.mempools.pools.mempoolmake import MempoolConfig, mempool_make, mempool_set_min
 from cython.cimports.mempools.pools.reserve import (
     NO_TICKET,
-    WAITER_ASYNC,
-    WAITER_WOKEN,
     Reserve,
-    calls_seen,
-    calls_sleep,
     reserve_of,
     waiter_sleep,
-    waiter_state,
 )
 
 register_module(cython.address(this_module_step))
 
-_FOREVER = cython.declare(uint64_t, 1 << 60)
 
 # What an actor finds: [0] elements that it took, [1] that its pool did not want back, [2] how often it ran a step of its own;
 # [3] and [4]: the elements.
@@ -119,30 +113,6 @@ def set_reserve(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def set_waiter(stage: cython.pointer(Stage), i: uint32_t, nr: uint64_t, flags: uint64_t) -> cython.int:
-    """Actor i waits for nr elements, more than there are; its ticket is in `address`."""
-    actor: cython.pointer(Actor) = cython.address(stage.actors[i])
-    actor.address = NO_TICKET
-    flags |= TAKE_QUEUES
-    if (
-        mempool_take(
-            cython.address(actor.pool),
-            cython.NULL,
-            nr,
-            cython.address(actor.found[3]),
-            cython.address(actor.address),
-            flags,
-            0,
-        )
-        != EXHAUSTED
-    ):
-        return -1
-    return 0 if actor.address != NO_TICKET else -1
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
 def curr(stage: cython.pointer(Stage)) -> uint64_t:
     return read_once(cython.address(reserve_of(cython.address(stage.actors[0].pool)).curr_nr), b"reserving.curr")
 
@@ -164,7 +134,7 @@ def take(actor: cython.pointer(Actor), nr: uint64_t) -> cython.bint:
             cython.address(actor.found[3]),
             cython.address(waiter),
             0,
-            _FOREVER,
+            FOREVER,
         )
         != OK
     ):
@@ -187,14 +157,14 @@ def wait(actor: cython.pointer(Actor), nr: uint64_t, waiter: cython.pointer(uint
             cython.address(actor.found[3]),
             waiter,
             TAKE_QUEUES,
-            _FOREVER,
+            FOREVER,
         )
         if status == OK:
             actor.found[0] += nr
             return
         if status != EXHAUSTED:
             engine_fail(b"a waiter cannot wait")
-        waiter_sleep(cython.address(actor.pool), waiter[0], _FOREVER)
+        waiter_sleep(cython.address(actor.pool), waiter[0], FOREVER)
 
 
 @cython.cfunc
@@ -203,7 +173,7 @@ def wait(actor: cython.pointer(Actor), nr: uint64_t, waiter: cython.pointer(uint
 def give(actor: cython.pointer(Actor), words: cython.pointer(uint64_t), nr: uint64_t) -> cython.void:
     """Back to the pool; what it does not want is the backend's."""
     taken: uint64_t = 0
-    if mempool_give(cython.address(actor.pool), cython.NULL, words, nr, cython.address(taken), _FOREVER) != OK:
+    if mempool_give(cython.address(actor.pool), cython.NULL, words, nr, cython.address(taken), FOREVER) != OK:
         engine_fail(b"an element cannot be given back")
     actor.found[1] += nr - taken
 
@@ -268,65 +238,6 @@ def wait_for_two(arg: cython.p_void) -> cython.void:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def wait_on(arg: cython.p_void) -> cython.void:
-    """A waiter that is in the queue already, and sleeps."""
-    actor: cython.pointer(Actor) = me(stage_of(arg))
-    waiter_sleep(cython.address(actor.pool), actor.address, _FOREVER)
-    wait(actor, 1, cython.address(actor.address))
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def wait_on_and_give(arg: cython.p_void) -> cython.void:
-    wait_on(arg)
-    give(me(stage_of(arg)), cython.address(me(stage_of(arg)).found[3]), 1)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def cancel(arg: cython.p_void) -> cython.void:
-    """A waiter that is in the queue, has perhaps been woken, and goes without its element."""
-    actor: cython.pointer(Actor) = me(stage_of(arg))
-    actor.found[2] = waiter_state(cython.address(actor.pool), actor.address) == WAITER_WOKEN
-    if mempool_leave(cython.address(actor.pool), actor.address, _FOREVER) != OK:
-        engine_fail(b"a waiter cannot leave")
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def listen(arg: cython.p_void) -> cython.void:
-    """The thread of a process whose task waits: it sees the task woken, or sleeps until somebody calls."""
-    actor: cython.pointer(Actor) = me(stage_of(arg))
-    seen: uint32_t = calls_seen(cython.address(actor.pool))
-    while waiter_state(cython.address(actor.pool), actor.address) != WAITER_WOKEN:
-        calls_sleep(cython.address(actor.pool), seen, _FOREVER)
-        seen = calls_seen(cython.address(actor.pool))
-    wait(actor, 1, cython.address(actor.address))
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def listen_for_two(arg: cython.p_void) -> cython.void:
-    """As listen, for two tasks; `found[5]` is the other's ticket."""
-    actor: cython.pointer(Actor) = me(stage_of(arg))
-    seen: uint32_t = calls_seen(cython.address(actor.pool))
-    while (
-        waiter_state(cython.address(actor.pool), actor.address) != WAITER_WOKEN
-        or waiter_state(cython.address(actor.pool), actor.found[5]) != WAITER_WOKEN
-    ):
-        calls_sleep(cython.address(actor.pool), seen, _FOREVER)
-        seen = calls_seen(cython.address(actor.pool))
-    wait(actor, 1, cython.address(actor.address))
-    wait(actor, 1, cython.address(actor.found[5]))
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
 def give_one(arg: cython.p_void) -> cython.void:
     """Of an element that this process has had from the start."""
     actor: cython.pointer(Actor) = me(stage_of(arg))
@@ -344,14 +255,6 @@ def give_two(arg: cython.p_void) -> cython.void:
     words[1] = 11
     give(actor, cython.address(words[0]), 1)
     give(actor, cython.address(words[1]), 1)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def take_once(arg: cython.p_void) -> cython.void:
-    """A newcomer that does not wait."""
-    take(me(stage_of(arg)), 1)
 
 
 # ---- end conditions
@@ -404,30 +307,6 @@ def final_all(arg: cython.p_void) -> cython.p_const_char:
     return final_queue(arg)
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def final_held(arg: cython.p_void) -> cython.p_const_char:
-    """The third got what it waited for; the others have nothing."""
-    stage: cython.pointer(Stage) = stage_of(arg)
-    if stage.actors[0].found[0] + stage.actors[1].found[0]:
-        return b"somebody overtook the one who waited"
-    if curr(stage) + stage.actors[2].found[0] != stage.param:
-        return b"an element is lost, or there is one too many"
-    return final_queue(arg)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def final_held_second(arg: cython.p_void) -> cython.p_const_char:
-    """The second got what it waited for."""
-    stage: cython.pointer(Stage) = stage_of(arg)
-    if curr(stage) + stage.actors[1].found[0] != stage.param:
-        return b"an element is lost, or there is one too many"
-    return final_queue(arg)
-
-
 # ---- the scenes
 
 
@@ -453,37 +332,9 @@ def scene_depletion_three(e: cython.pointer(Engine), memory: cython.p_char, nbyt
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_wake(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_reserve(e, memory, 1, 0, 0)
-    if stage == cython.NULL:
+    if set_reserve(e, memory, 1, 0, 0) == cython.NULL:
         return -1
-    stage.param = 1
     return play(e, final_all, wait_and_give, give_one, cython.NULL)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def scene_wake_two(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_reserve(e, memory, 1, 0, 0)
-    if stage == cython.NULL:
-        return -1
-    if set_waiter(stage, 0, 1, 0) != 0 or set_waiter(stage, 2, 1, 0) != 0:
-        return -1
-    stage.param = 1
-    return play(e, final_all, wait_on_and_give, give_one, wait_on_and_give)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def scene_wake_fifo(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_reserve(e, memory, 1, 0, 1)
-    if stage == cython.NULL:
-        return -1
-    if set_waiter(stage, 0, 1, 0) != 0 or set_waiter(stage, 2, 1, 0) != 0:
-        return -1
-    stage.param = 1
-    return play(e, final_all, wait_on_and_give, give_one, wait_on_and_give)
 
 
 @cython.cfunc
@@ -501,77 +352,9 @@ def scene_zero(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_bulk(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_reserve(e, memory, 3, 3, 0)
-    if stage == cython.NULL:
+    if set_reserve(e, memory, 3, 3, 0) == cython.NULL:
         return -1
-    stage.param = 3
     return play(e, final_all, wait_for_two, wait_for_two, cython.NULL)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def scene_cancel(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_reserve(e, memory, 1, 0, 0)
-    if stage == cython.NULL:
-        return -1
-    if set_waiter(stage, 1, 1, 0) != 0 or set_waiter(stage, 2, 1, 0) != 0:
-        return -1
-    stage.param = 1
-    return play(e, final_held, give_one, cancel, wait_on)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def scene_cancel_fifo(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_reserve(e, memory, 2, 1, 1)
-    if stage == cython.NULL:
-        return -1
-    if set_waiter(stage, 1, 2, 0) != 0 or set_waiter(stage, 2, 1, 0) != 0:
-        return -1
-    stage.param = 2
-    return play(e, final_held, give_one, cancel, wait_on)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def scene_fifo(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_reserve(e, memory, 1, 0, 1)
-    if stage == cython.NULL:
-        return -1
-    if set_waiter(stage, 2, 1, 0) != 0:
-        return -1
-    stage.param = 1
-    return play(e, final_held, give_one, take_once, wait_on)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def scene_task(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_reserve(e, memory, 1, 0, 0)
-    if stage == cython.NULL:
-        return -1
-    if set_waiter(stage, 1, 1, WAITER_ASYNC) != 0:
-        return -1
-    stage.param = 1
-    return play(e, final_held_second, give_one, listen, cython.NULL)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def scene_tasks(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_reserve(e, memory, 2, 0, 0)
-    if stage == cython.NULL or set_waiter(stage, 1, 1, WAITER_ASYNC) != 0:
-        return -1
-    stage.actors[1].found[5] = stage.actors[1].address
-    if set_waiter(stage, 1, 1, WAITER_ASYNC) != 0:
-        return -1
-    stage.param = 2
-    return play(e, final_held_second, give_one, listen_for_two, give_one)
 
 
 register_scene(
@@ -600,22 +383,6 @@ register_scene(
     scene_wake,
 )
 register_scene(
-    b"mempool.wake-two",
-    b"two sleep, a third gives the only element back: both have had it in the end",
-    b"I2",
-    3,
-    STAGE_BYTES,
-    scene_wake_two,
-)
-register_scene(
-    b"mempool.wake-fifo",
-    b"as mempool.wake-two, in the order of their coming",
-    b"I2",
-    3,
-    STAGE_BYTES,
-    scene_wake_fifo,
-)
-register_scene(
     b"mempool.zero",
     b"a pool without a minimum keeps one element, and whoever waits for it is woken",
     b"I3",
@@ -630,44 +397,4 @@ register_scene(
     2,
     STAGE_BYTES,
     scene_bulk,
-)
-register_scene(
-    b"mempool.cancel",
-    b"a waiter goes, perhaps after it has been woken: the next one gets the element",
-    b"I30",
-    3,
-    STAGE_BYTES,
-    scene_cancel,
-)
-register_scene(
-    b"mempool.cancel-fifo",
-    b"the oldest waiter, for whom there is too little, goes: the next one, who had enough all the time, is woken",
-    b"I30",
-    3,
-    STAGE_BYTES,
-    scene_cancel_fifo,
-)
-register_scene(
-    b"mempool.fifo",
-    b"a newcomer does not overtake one who waits",
-    b"",
-    3,
-    STAGE_BYTES,
-    scene_fifo,
-)
-register_scene(
-    b"mempool.task",
-    b"a thread listens for a task that waits: it hears of the element that another process gives back",
-    b"I2",
-    2,
-    STAGE_BYTES,
-    scene_task,
-)
-register_scene(
-    b"mempool.tasks",
-    b"a thread listens for two tasks, whose elements two processes give back: it hears of both",
-    b"I2",
-    3,
-    STAGE_BYTES,
-    scene_tasks,
 )

@@ -22,6 +22,7 @@ from cython.cimports.mempools.check.scenarios.reserving import (
     take_and_give,
 )
 from cython.cimports.mempools.check.scenarios.stage import (
+    FOREVER,
     STAGE_BYTES,
     Actor,
     Stage,
@@ -42,9 +43,6 @@ from cython.cimports.mempools.pools.reserve import NR_INLINE, Reserve, reserve_o
 
 register_module(cython.address(this_module_step))
 
-_FOREVER = cython.declare(uint64_t, 1 << 60)
-
-
 # ---- bodies
 
 
@@ -57,7 +55,7 @@ def shrink(arg: cython.p_void) -> cython.void:
     surplus: uint64_t = 0
     status: cython.int = BUSY
     while status == BUSY:
-        status = mempool_set_min(cython.address(actor.pool), cython.NULL, 1, cython.address(surplus), _FOREVER)
+        status = mempool_set_min(cython.address(actor.pool), cython.NULL, 1, cython.address(surplus), FOREVER)
         actor.found[1] += status == BUSY
     if status != OK:
         engine_fail(b"the minimum cannot be set")
@@ -77,7 +75,7 @@ def grow(arg: cython.p_void) -> cython.void:
         engine_fail(b"there is no room for more cells")
     if (
         mempool_set_min(
-            cython.address(actor.pool), cython.NULL, NR_INLINE + actor.slot[0], cython.address(surplus), _FOREVER
+            cython.address(actor.pool), cython.NULL, NR_INLINE + actor.slot[0], cython.address(surplus), FOREVER
         )
         != OK
     ):

@@ -10,6 +10,7 @@ cdef enum:
     STAGE_PAGES = 24
     STAGE_BYTES = STAGE_PAGES << 12
     NR_FOUND = 8               # values that an actor hands to the end condition
+    FOREVER = 0x1000000000000000         # ns: a time-out that does not run out
 
 cdef struct Actor:             # what one process has in its own memory; several CPUs of one process use one of them
     ArenaRef arena
