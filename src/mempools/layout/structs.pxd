@@ -116,3 +116,12 @@ cdef struct ShareRecord:       # 128 bytes
     uint64_t address           # constant while not FREE
     uint64_t nr                # granules, constant while not FREE; top byte: the pool that gets them back, 0: this one
     uint64_t lanes[13]         # 7 bytes each: 0, or a holder's slot, or a ticket's sender slot | START; above: the generation
+
+cdef enum:
+    KEEPER_SHIFT = 56          # of ShareRecord.nr
+
+cdef inline uint64_t granules_of(uint64_t nr) noexcept nogil:
+    return nr & ((<uint64_t>1 << KEEPER_SHIFT) - 1)
+
+cdef inline uint64_t keeper_of(uint64_t nr) noexcept nogil:
+    return nr >> KEEPER_SHIFT

@@ -1,5 +1,6 @@
 cimport cython
 from libc.stdint cimport uint64_t
+from mempools.objects.block cimport Block
 from mempools.objects.genpoolobject cimport GenPool
 from mempools.objects.mempoolobject cimport Mempool
 
@@ -9,6 +10,7 @@ cdef class BlockMempool(Mempool):
     cdef bint poison
 
     cdef object block_at(self, uint64_t address)
+    cdef object filled(self, Block block, uint64_t address)
     cdef int set_constants(self) except -1
     cdef bint is_made(self) noexcept
     cdef bint is_filled(self) noexcept

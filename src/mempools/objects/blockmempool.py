@@ -22,7 +22,7 @@ from cython.cimports.mempools.objects.block import Block, empty_block, fill_bloc
 from cython.cimports.mempools.objects.genpoolobject import GenPool
 from cython.cimports.mempools.objects.mempoolobject import Mempool
 from cython.cimports.mempools.objects.poolobject import tracing
-from cython.cimports.mempools.objects.reserveobject import add_count, note_private
+from cython.cimports.mempools.objects.reserveobject import add_count
 from cython.cimports.mempools.objects.words import to_u64
 from cython.cimports.mempools.parts.status import EXHAUSTED, MISMATCH, OK, TIMED_OUT
 from cython.cimports.mempools.pools.genpool import genpool_alloc, genpool_free
@@ -73,6 +73,11 @@ class BlockMempool(Mempool):
         except BaseException:
             self.put_back(address)
             raise
+        return self.filled(block, address)
+
+    @cython.cfunc
+    def filled(self, block: Block, address: uint64_t) -> object:
+        """An empty Block becomes an element."""
         block.keeper = self
         fill_block(block, address)
         if tracing:
@@ -95,12 +100,8 @@ class BlockMempool(Mempool):
                 return None
             if not self.blocks.may_retry(status):
                 self.blocks.fail(status, 0, self.nbytes)
-        block.keeper = self
-        fill_block(block, address)
-        if tracing:
-            self.blocks.note_alloc(address, self.nbytes)
         add_count(cython.address(mempool_counts(self.ref).backend), 1)
-        return block
+        return self.filled(block, address)
 
     @cython.cfunc
     def of_word(self, word: uint64_t) -> object:
@@ -423,8 +424,7 @@ def set_blocks(pool: BlockMempool, backend: object) -> object:
         blocks = backend
     pool.blocks = blocks
     pool.backend = blocks.ref
-    if pool.mapping.fd < 0:
-        note_private(pool)
+    pool.private = pool.mapping.fd < 0
     return None
 
 

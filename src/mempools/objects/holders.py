@@ -9,10 +9,8 @@ Who waits and holds nothing is not noted: nobody waits for it, and most hand-ove
 """
 
 import gc
-import os
 import sys
 import threading
-import weakref
 from typing import Any
 
 from mempools.errors import WaitForbidden
@@ -40,10 +38,10 @@ class Holders:
     dictionary."""
 
     def __init__(self) -> None:
-        self._reset()
-        _all.add(self)
+        self.reset()
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
+        """Nobody holds or waits: at the start, and in a forked child, where the parent's threads and tasks are not."""
         self._held: dict[int, tuple[int, Any]] = {}  # by the element's identity: by whom, and the element
         self._waiting: dict[int, str] = {}
         self._published = 0
@@ -103,15 +101,3 @@ class Holders:
         self._waiting.pop(_current(), None)
         if self._published:
             self._publish(pool)
-
-
-_all: weakref.WeakSet[Holders] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    """The parent's threads and tasks are not here."""
-    for holders in list(_all):
-        holders._reset()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

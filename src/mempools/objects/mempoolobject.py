@@ -19,21 +19,13 @@ from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.layout.structs import KIND_MEMPOOL
 from cython.cimports.mempools.machine.atomics import monotonic, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
-from cython.cimports.mempools.objects.reserveobject import ReserveObject, add_count, note_private
+from cython.cimports.mempools.objects.reserveobject import LOCK_NS, ReserveObject, add_count
 from cython.cimports.mempools.objects.restricted import is_restricted
 from cython.cimports.mempools.objects.words import to_u64
-from cython.cimports.mempools.parts.status import OK
-from cython.cimports.mempools.pools.mempool import (
-    TAKE_QUEUES,
-    mempool_counts,
-    mempool_wants,
-)
-from cython.cimports.mempools.pools.mempoolmake import MempoolConfig, mempool_make
-from cython.cimports.mempools.pools.reserve import (
-    NO_TICKET,
-    WAITER_ASYNC,
-    Reserve,
-)
+from cython.cimports.mempools.parts.status import BUSY, EXHAUSTED, OK, TIMED_OUT
+from cython.cimports.mempools.pools.mempool import TAKE_QUEUES, mempool_counts, mempool_wants
+from cython.cimports.mempools.pools.mempoolmake import MempoolConfig, mempool_make, mempool_room, mempool_set_min
+from cython.cimports.mempools.pools.reserve import NO_TICKET, WAITER_ASYNC, Reserve
 
 from mempools.errors import Exhausted, NotOwned, WouldBlock
 from mempools.layout.mapping import create_private
@@ -91,7 +83,7 @@ class Mempool(ReserveObject):
         # With cells for the largest reserve: address space that is not touched before it is used.
         mapping = create_private(_MAX_BULK * 64)
         self.open_ref(mapping, name, KIND_MEMPOOL, 6, 0, 0, cython.sizeof(Reserve), 0, True)
-        note_private(self)
+        self.private = True
         config.nbytes = 0
         config.min_nr = min_nr
         config.backend = 0
@@ -427,6 +419,27 @@ class Mempool(ReserveObject):
             self.give(element)
 
     # ---- the reserve's size
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def set_min(self, min_nr: uint64_t) -> cython.int:
+        surplus: uint64_t = 0
+        status: cython.int
+        while True:
+            status = mempool_room(self.ref, min_nr)
+            if status == EXHAUSTED:
+                raise Exhausted(f"{self!r}: no room for the table of a reserve of {min_nr} elements")
+            if status == OK or not self.mend(TIMED_OUT if status == BUSY else status):
+                break
+        while True:
+            status = mempool_set_min(self.ref, self.backend, min_nr, cython.address(surplus), LOCK_NS)
+            if status == BUSY:
+                self.to_backend(self.of_word(surplus))
+            elif not self.mend(status):
+                break
+        if status != OK:
+            self.fail(status, surplus, self.nbytes)
+        return self.given()
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

@@ -32,7 +32,6 @@ from cython.cimports.mempools.parts.lanes import clz64, popcount64
 from cython.cimports.mempools.parts.owners import OWNER_SHARED
 from cython.cimports.mempools.parts.robustlock import robust_holder
 from cython.cimports.mempools.parts.status import (
-    BUSY,
     EXHAUSTED,
     INTERRUPTED,
     NOT_REGISTERED,
@@ -46,7 +45,6 @@ from cython.cimports.mempools.pools.mempool import (
     mempool_leave,
     mempool_take,
 )
-from cython.cimports.mempools.pools.mempoolmake import mempool_room, mempool_set_min
 from cython.cimports.mempools.pools.mempoolmend import mempool_forked, mempool_outstanding
 from cython.cimports.mempools.pools.reserve import (
     NO_TICKET,
@@ -63,14 +61,13 @@ from cython.cimports.mempools.pools.reserve import (
     waiter_state,
 )
 
-from mempools.errors import Corrupt, Exhausted
+from mempools.errors import Corrupt
 from mempools.objects.holders import Holders
 from mempools.objects.infos import MempoolStats
 
 register_module(cython.address(this_module_step))
 
 _LOOK = cython.declare(cython.double, 0.02)  # seconds between a waiter's looks for dead processes
-_LOCK_NS = cython.declare(uint64_t, 20_000_000)  # for the reserve's lock, until somebody looks whether its holder lives
 
 
 @cython.no_gc_clear
@@ -85,25 +82,8 @@ class ReserveObject(PoolObject):
             raise ValueError(f"repoll {repoll!r}: seconds, more than 0")
         self.slice_ns = int(repoll * 1e9)
         self.holders = Holders()
+        _pools.add(self)
         return 0
-
-    # ---- what the kinds of elements do in their own way
-
-    @cython.cfunc
-    def of_word(self, word: uint64_t) -> object:
-        """The element behind a word that has been taken out of the reserve. If it raises, the element is back."""
-        raise NotImplementedError
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def put_back(self, word: uint64_t) -> cython.int:
-        """A word that has been taken out of the reserve is not wanted after all."""
-        raise NotImplementedError
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def to_backend(self, element: object) -> cython.int:
-        raise NotImplementedError
 
     # ---- the reserve
 
@@ -117,8 +97,11 @@ class ReserveObject(PoolObject):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def forked(self) -> cython.int:
-        """This is the child, and the pool in private memory a copy."""
-        if self.is_there():
+        """This is the child: the parent's threads and tasks are not here, and a pool in private memory is a copy."""
+        self.holders.reset()
+        if self.sleepers is not None:
+            self.sleepers.reset()
+        if self.private and self.is_there():
             mempool_forked(self.ref, self.backend)
         return 0
 
@@ -146,7 +129,7 @@ class ReserveObject(PoolObject):
     ) -> cython.int:
         status: cython.int
         while True:
-            status = mempool_take(self.ref, self.backend, nr, words, waiter, flags, _LOCK_NS)
+            status = mempool_take(self.ref, self.backend, nr, words, waiter, flags, LOCK_NS)
             if not self.mend(status):
                 break
         if status == OK:
@@ -163,7 +146,7 @@ class ReserveObject(PoolObject):
         done: uint64_t = 0
         while True:
             status = mempool_give(
-                self.ref, self.backend, cython.address(words[done]), nr - done, cython.address(taken[0]), _LOCK_NS
+                self.ref, self.backend, cython.address(words[done]), nr - done, cython.address(taken[0]), LOCK_NS
             )
             done += taken[0]
             if not self.mend(status):
@@ -178,7 +161,7 @@ class ReserveObject(PoolObject):
     @cython.exceptval(-1, check=False)
     def leave(self, waiter: uint64_t) -> cython.int:
         if self.is_there():
-            while self.mend(mempool_leave(self.ref, waiter, _LOCK_NS)):
+            while self.mend(mempool_leave(self.ref, waiter, LOCK_NS)):
                 pass
         return self.given()
 
@@ -189,27 +172,6 @@ class ReserveObject(PoolObject):
         if self.sleepers is not None and self.sleepers.waiting:
             self.sleepers.dispatch(self)
         return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def set_min(self, min_nr: uint64_t) -> cython.int:
-        surplus: uint64_t = 0
-        status: cython.int
-        while True:
-            status = mempool_room(self.ref, min_nr)
-            if status == EXHAUSTED:
-                raise Exhausted(f"{self!r}: no room for the table of a reserve of {min_nr} elements")
-            if status == OK or not self.mend(TIMED_OUT if status == BUSY else status):
-                break
-        while True:
-            status = mempool_set_min(self.ref, self.backend, min_nr, cython.address(surplus), _LOCK_NS)
-            if status == BUSY:
-                self.to_backend(self.of_word(surplus))
-            elif not self.mend(status):
-                break
-        if status != OK:
-            self.fail(status, surplus, self.nbytes)
-        return self.given()
 
     # ---- for waiters
 
@@ -435,19 +397,12 @@ class ReserveObject(PoolObject):
         return mempool_outstanding(self.ref, self.backend, cython.cast(cython.uint, self.ref.arena.slot[0]))
 
 
-_private = weakref.WeakSet()  # the pools that a forked child has a copy of
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def note_private(pool: ReserveObject) -> cython.int:
-    _private.add(pool)
-    return 0
+_pools = weakref.WeakSet()
 
 
 def _after_fork_in_child():
     pool: ReserveObject
-    for pool in list(_private):
+    for pool in list(_pools):
         pool.forked()
 
 

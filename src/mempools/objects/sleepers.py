@@ -8,7 +8,6 @@ Loaded when the first task waits: asyncio takes longer to import than all of mem
 """
 
 import asyncio
-import os
 import threading
 from typing import Any
 
@@ -19,10 +18,10 @@ class Sleepers:
     """The waiting tasks of one Mempool object."""
 
     def __init__(self) -> None:
-        self._reset()
+        self.reset()
 
-    def _reset(self) -> None:
-        self._pid = os.getpid()
+    def reset(self) -> None:
+        """Nobody waits: at the start, and in a forked child, where the parent's tasks and the thread are not."""
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self.waiting: dict[int, tuple[asyncio.AbstractEventLoop, asyncio.Future[None], list[int]]] = {}
@@ -33,8 +32,6 @@ class Sleepers:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         timer = loop.call_later(seconds, _complete, future)
-        if self._pid != os.getpid():  # forked: the parent's tasks are not here
-            self._reset()
         if waiter >= 0:
             self.waiting[waiter] = loop, future, place
             if pool.nbytes:  # else nobody else has this pool: its elements are objects

@@ -22,6 +22,7 @@ from cython.cimports.mempools.layout.structs import (
     STATE_LIVE,
     STATE_SETUP,
     ShareRecord,
+    granules_of,
 )
 from cython.cimports.mempools.machine.atomics import cpu_relax, read_once, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
@@ -89,20 +90,12 @@ def stays_wrong(pool: cython.pointer(PoolRef), chunk: cython.pointer(ChunkRef), 
 
 
 @cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
-def granules_of(record: cython.pointer(ShareRecord)) -> uint64_t:
-    return read_once(cython.address(record.nr), b"mapcheck.share") & ((cython.cast(uint64_t, 1) << 56) - 1)
-
-
-@cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def share_is_whole(pool: cython.pointer(PoolRef), record: cython.pointer(ShareRecord)) -> cython.bint:
     """A LIVE record: one SHARED block of its length, and somebody who holds it. A moment's look."""
     address: uint64_t = read_once(cython.address(record.address), b"mapcheck.share")
-    nr: uint64_t = granules_of(record)
+    nr: uint64_t = granules_of(read_once(cython.address(record.nr), b"mapcheck.share"))
     chunk: cython.pointer(ChunkRef)
     w: uint64_t
     held: cython.bint = False
@@ -153,7 +146,7 @@ def map_check(pool: cython.pointer(PoolRef), problems: cython.pointer(Problem), 
                 break
             looks += 1
         if state == STATE_LIVE:
-            named += granules_of(record)
+            named += granules_of(read_once(cython.address(record.nr), b"mapcheck.share"))
             if looks == _LOOKS:
                 nr = tell(problems, room, nr, LOST_SHARE, i, 0)
         elif state in (STATE_SETUP, STATE_DROPPING):

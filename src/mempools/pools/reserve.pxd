@@ -16,7 +16,6 @@ cdef enum:
     WAITER_WOKEN = 2
 
     WAITER_ASYNC = 1           # Waiter.flags: an event loop's task, told through Reserve.calls
-    WAITER_STUCK = 2           # its process can do nothing else before it has its elements
 
 cdef struct Waiter:            # 32 bytes; written under the lock, the state also read by its sleeper without
     uint32_t state
@@ -83,9 +82,8 @@ cdef uint64_t *reserve_cell(PoolRef *pool, uint64_t index) noexcept nogil
 cdef uint64_t segment_of(uint64_t index) noexcept nogil
 
 cdef int reserve_lock(PoolRef *pool, uint64_t timeout_ns) noexcept nogil
-cdef int reserve_trylock(PoolRef *pool) noexcept nogil
 cdef void reserve_unlock(PoolRef *pool, Woken *woken) noexcept nogil
-cdef bint reserve_wake(PoolRef *pool, Woken *woken) noexcept nogil
+cdef void reserve_wake(PoolRef *pool, Woken *woken) noexcept nogil
 
 # The lock is held:
 cdef bint available_locked(Reserve *r, uint64_t nr, uint64_t ticket) noexcept nogil

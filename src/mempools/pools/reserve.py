@@ -45,7 +45,7 @@ from cython.cimports.mempools.machine.atomics import (
 )
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.lanes import clz64, ctz64
-from cython.cimports.mempools.parts.robustlock import robust_lock, robust_trylock, robust_unlock
+from cython.cimports.mempools.parts.robustlock import robust_lock, robust_unlock
 from cython.cimports.mempools.parts.status import NOT_REGISTERED
 
 register_module(cython.address(this_module_step))
@@ -105,15 +105,6 @@ def reserve_lock(pool: cython.pointer(PoolRef), timeout_ns: uint64_t) -> cython.
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def reserve_trylock(pool: cython.pointer(PoolRef)) -> cython.int:
-    """OK, BUSY or NOT_REGISTERED, at once."""
-    slot: uint32_t = cython.cast(uint32_t, pool.arena.slot[0])
-    return robust_trylock(cython.address(reserve_of(pool).lock), slot) if slot else NOT_REGISTERED
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
 def reserve_unlock(pool: cython.pointer(PoolRef), woken: cython.pointer(Woken)) -> cython.void:
     robust_unlock(cython.address(reserve_of(pool).lock), cython.cast(uint32_t, pool.arena.slot[0]))
     window(b"D:reserve.unlocked")
@@ -135,7 +126,7 @@ def call(word: cython.pointer(uint32_t)) -> cython.void:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def reserve_wake(pool: cython.pointer(PoolRef), woken: cython.pointer(Woken)) -> cython.bint:
+def reserve_wake(pool: cython.pointer(PoolRef), woken: cython.pointer(Woken)) -> cython.void:
     """Wakes those whose state has become WOKEN. The waiter may have left meanwhile, and another have its place: that one's
     sleep ends for nothing, and it looks again."""
     r: cython.pointer(Reserve) = reserve_of(pool)
@@ -143,11 +134,9 @@ def reserve_wake(pool: cython.pointer(PoolRef), woken: cython.pointer(Woken)) ->
     bits: uint64_t
     waiter: cython.pointer(Waiter)
     slot: uint32_t
-    any: cython.bint = False
     for w in range(NR_WAITER_WORDS):
         bits = woken.waiters[w]
         while bits:
-            any = True
             waiter = cython.address(r.waiters[(w << 6) + ctz64(bits)])
             bits &= bits - 1
             # Relaxed: a hint, see above.
@@ -157,7 +146,6 @@ def reserve_wake(pool: cython.pointer(PoolRef), woken: cython.pointer(Woken)) ->
                     call(cython.address(r.calls[slot]))
             else:
                 futex_wake(cython.address(waiter.state), 1, b"reserve.wake")
-    return any
 
 
 # ---- under the lock: relaxed accesses all of them, but for what sleepers read

@@ -42,6 +42,7 @@ from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.mempools.layout.recovery import register_mend
 from cython.cimports.mempools.layout.refs import ChunkRef, PoolRef
 from cython.cimports.mempools.layout.structs import (
+    KEEPER_SHIFT,
     KIND_GENPOOL,
     NR_LANES,
     STATE_DROPPING,
@@ -49,6 +50,8 @@ from cython.cimports.mempools.layout.structs import (
     STATE_LIVE,
     STATE_SETUP,
     ShareRecord,
+    granules_of,
+    keeper_of,
 )
 from cython.cimports.mempools.machine.atomics import (
     cmpxchg,
@@ -78,8 +81,6 @@ register_module(cython.address(this_module_step))
 
 _IN_WORD = cython.declare(uint64_t, 7)  # lanes; above them the generation's tag
 _NR_WORDS = cython.declare(uint64_t, NR_LANES // 7)
-_KEEPER_SHIFT = cython.declare(uint64_t, 56)  # of ShareRecord.nr
-_NR_MASK = cython.declare(uint64_t, (1 << 56) - 1)
 _keep = cython.declare(keep_fn, cython.NULL)
 
 
@@ -199,8 +200,8 @@ def try_end(
             nr = read_once(cython.address(record.nr), b"shares.end")
             finish(pool, record, generation, slot)
             if slot == pool.arena.slot[0]:
-                keeper: uint64_t = nr >> _KEEPER_SHIFT
-                nr = (nr & _NR_MASK) << pool.shift
+                keeper: uint64_t = keeper_of(nr)
+                nr = granules_of(nr) << pool.shift
                 if keeper == 0 or _keep == cython.NULL or _keep(pool, keeper, address, nr) != OK:
                     genpool_free(pool, address, nr)
             return True
@@ -227,7 +228,7 @@ def finish(
     genpool_transfer(
         pool,
         read_once(cython.address(record.address), b"shares.finish"),
-        (read_once(cython.address(record.nr), b"shares.finish") & _NR_MASK) << pool.shift,
+        granules_of(read_once(cython.address(record.nr), b"shares.finish")) << pool.shift,
         OWNER_SHARED,
         cython.cast(uint32_t, slot),
     )
@@ -269,9 +270,7 @@ def share_create(
         return TABLE_FULL
     window(b"D:shares.setup")
     write_once(cython.address(record.address), address, b"shares.create")
-    write_once(
-        cython.address(record.nr), keeper << _KEEPER_SHIFT | (((nbytes - 1) >> pool.shift) + 1), b"shares.create"
-    )
+    write_once(cython.address(record.nr), keeper << KEEPER_SHIFT | (((nbytes - 1) >> pool.shift) + 1), b"shares.create")
     for w in range(_NR_WORDS):
         write_once(
             cython.address(record.lanes[w]), (generation & 0xFF) << 56 | (slot if w == 0 else 0), b"shares.create"
@@ -345,7 +344,7 @@ def share_redeem(
     if (
         nbytes == 0
         or read_once(cython.address(record.address), b"shares.redeem") != address
-        or read_once(cython.address(record.nr), b"shares.redeem") & _NR_MASK != ((nbytes - 1) >> pool.shift) + 1
+        or granules_of(read_once(cython.address(record.nr), b"shares.redeem")) != ((nbytes - 1) >> pool.shift) + 1
     ):
         return FOREIGN
     held[0] = ticket[0]
