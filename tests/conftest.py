@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from mempools import Arena
+
 # A run that fails fails again: the examples are the same each time. (Another choice: --hypothesis-profile=default.)
 settings.register_profile("same each time", derandomize=True, database=None)
 settings.load_profile("same each time")
@@ -41,6 +43,15 @@ def arena_directory() -> Iterator[str]:
         patch.setenv("MEMPOOLS_DIR", directory)
         yield directory
     shutil.rmtree(directory)
+
+
+@pytest.fixture
+def arena() -> Iterator[Arena]:
+    """One that forked children share, and that is whole in the end."""
+    with Arena.anonymous("1M") as arena:
+        yield arena
+        gc.collect()
+        arena.check()
 
 
 @pytest.fixture(autouse=True)

@@ -10,25 +10,12 @@ import signal
 import time
 
 import pytest
+from children import in_child
 
 from mempools import Arena, Exhausted, NotOwned, StaleHandle
 from mempools.check import steps
 
 GRANULE = 64
-
-
-def in_child(work) -> int:
-    """Exit code of a forked child that does work(): 0, or minus the signal that killed it."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-            os._exit(0)
-        except BaseException as error:
-            os.write(2, f"{error!r}\n".encode())
-        finally:
-            os._exit(1)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def killed(n, work) -> int:

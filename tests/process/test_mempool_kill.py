@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from children import start, status_of
 
 from mempools import Arena, Busy, WouldBlock
 from mempools.check import steps
@@ -151,24 +152,9 @@ HOLDING = give, wait_in_vain, share, share_and_recall  # the process has element
 MORE = resize_up, resize_down, make, destroy  # the reserve may have more afterwards than it had
 
 
-def process(work):
-    pid = os.fork()
-    if pid == 0:
-        try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(100)
-            work()
-            os._exit(0)
-        except BaseException as error:
-            os.write(2, f"{error!r}\n".encode())
-        finally:
-            os._exit(1)
-    return pid
-
-
 def has_died(pid):
     """Was it killed, and not at the end?"""
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    status = status_of(pid)
     assert status in (0, -signal.SIGKILL)
     return status != 0
 
@@ -192,7 +178,7 @@ def kill_in(scene, operation, n, **which):
         with steps.kill_at(n, **which):
             next(running, None)
 
-    pid = process(work)
+    pid = start(work)
     os.read(ready, 1)
     if operation in HOLDING:
         served = []

@@ -9,16 +9,9 @@ import time
 import weakref
 
 import pytest
+from children import start, status_of
 
-from mempools import Arena, LayoutMismatch, NotOwned, WouldBlock
-
-
-@pytest.fixture
-def arena():
-    with Arena.anonymous("1M") as arena:
-        yield arena
-        gc.collect()
-        arena.check()
+from mempools import LayoutMismatch, NotOwned, WouldBlock
 
 
 def open_pool(arena, min_nr=2, **options):
@@ -26,25 +19,6 @@ def open_pool(arena, min_nr=2, **options):
     pool = arena.mempool("pool", **{"nbytes": 64, "min_nr": min_nr, "repoll": 0.05, **options})
     pool.fail_backend(lambda n: True)
     return pool
-
-
-def child(work):
-    pid = os.fork()
-    if pid == 0:
-        try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(100)
-            work()
-            os._exit(0)
-        except BaseException as error:
-            os.write(2, f"{error!r}\n".encode())
-        finally:
-            os._exit(1)
-    return pid
-
-
-def status_of(pid):
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def until(condition):
@@ -66,9 +40,9 @@ def hold_and_sleep(arena, nr):
 
 def test_a_killed_holder_s_elements_come_back_and_a_waiter_gets_them(arena):
     pool = open_pool(arena)
-    holder = child(lambda: hold_and_sleep(arena, 2))
+    holder = start(lambda: hold_and_sleep(arena, 2))
     until(lambda: pool.curr_nr == 0)
-    waiter = child(lambda: open_pool(arena).alloc(timeout=100).free())
+    waiter = start(lambda: open_pool(arena).alloc(timeout=100).free())
     until(lambda: pool.stats().waiters == 1)
     kill(holder)
     assert status_of(waiter) == 0
@@ -80,9 +54,9 @@ def test_a_killed_holder_s_elements_come_back_and_a_waiter_gets_them(arena):
 def test_a_killed_waiter_swallows_no_wake_up(arena):
     pool = open_pool(arena, fifo=True)
     held = pool.alloc_bulk(2)
-    waiters = [child(lambda: open_pool(arena, fifo=True).alloc(timeout=100).free()) for _ in range(1)]
+    waiters = [start(lambda: open_pool(arena, fifo=True).alloc(timeout=100).free()) for _ in range(1)]
     until(lambda: pool.stats().waiters == 1)
-    waiters.append(child(lambda: open_pool(arena, fifo=True).alloc(timeout=100).free()))
+    waiters.append(start(lambda: open_pool(arena, fifo=True).alloc(timeout=100).free()))
     until(lambda: pool.stats().waiters == 2)
     os.kill(waiters[0], signal.SIGSTOP)  # it is granted the element and never takes it
     held.pop().free()
@@ -108,7 +82,7 @@ def test_a_waiter_whose_waker_was_killed_wakes(arena):
 
     for n in range(1, 60, 7):
         ready, said = os.pipe()
-        waker = child(lambda n=n, said=said: free_and_die(n, said))
+        waker = start(lambda n=n, said=said: free_and_die(n, said))
         os.read(ready, 1)
         pool.alloc(timeout=100).free()
         code = status_of(waker)
@@ -134,10 +108,10 @@ def test_nobody_overtakes_when_all_are_to_look_again(arena, event):
 
     waiters = []
     for nr in (2, 1):
-        waiters.append(child(lambda nr=nr: wait(nr)))
+        waiters.append(start(lambda nr=nr: wait(nr)))
         until(lambda: pool.stats().waiters == len(waiters))
     if event == "a death":
-        mourned = child(lambda: (open_pool(arena, min_nr=3, fifo=True), signal.pause()))
+        mourned = start(lambda: (open_pool(arena, min_nr=3, fifo=True), signal.pause()))
         until(lambda: mourned in {process.pid for process in arena.processes()})
         kill(mourned)
         arena.recover()
@@ -163,7 +137,7 @@ def test_elements_travel_and_come_back_with_the_last_holder(arena):
         del received
         gc.collect()
 
-    assert status_of(child(receive)) == 0
+    assert status_of(start(receive)) == 0
     assert bytes(element)[:5] == b"hello"
     assert pool.curr_nr == 0
     element.free()
@@ -185,7 +159,7 @@ def test_a_forked_child_frees_nothing_of_its_parent_s(arena):
         pool.fail_backend(lambda n: True)
         pool.alloc(timeout=100).free()
 
-    assert status_of(child(work)) == 0
+    assert status_of(start(work)) == 0
     assert (pool.curr_nr, pool.outstanding) == (1, 1)
     element.free()
     assert pool.curr_nr == 2
@@ -232,7 +206,7 @@ def test_another_configuration_in_another_process(arena):
             with pytest.raises(LayoutMismatch):
                 open_pool(arena, **other)
 
-    assert status_of(child(work)) == 0
+    assert status_of(start(work)) == 0
     assert pool.curr_nr == 2
 
 
@@ -286,7 +260,7 @@ def test_four_processes_share_a_small_reserve(arena):
         for i in range(100):
             mine.free_bulk(mine.alloc_bulk(1 + i % 3, timeout=100))
 
-    for pid in [child(work) for _ in range(4)]:
+    for pid in [start(work) for _ in range(4)]:
         assert status_of(pid) == 0
     arena.recover()
     assert (pool.curr_nr, pool.outstanding, pool.stats().waiters) == (3, 0, 0)

@@ -16,6 +16,7 @@ import threading
 import time
 
 import pytest
+from children import in_child, start, status_of
 
 from mempools import Arena, PoolError, WouldBlock
 from mempools.check import steps
@@ -167,28 +168,17 @@ class Soak:
         self.workers = {}  # number -> pid
         self.kills = self.deaths = self.recoverers = self.pauses = self.ends = 0
 
-    def child(self, work):
-        pid = os.fork()
-        if pid == 0:
-            try:
-                work()
-            except BaseException as error:
-                os.write(2, f"{error!r}\n".encode())
-            finally:
-                os._exit(1)
-        return pid
-
     def start(self):
         for number in range(WORKERS):
             if number not in self.workers:
                 seed = self.rng.random()
-                self.workers[number] = self.child(
-                    lambda number=number, seed=seed: Worker(self.ground, number, seed).run()
+                self.workers[number] = start(
+                    lambda number=number, seed=seed: Worker(self.ground, number, seed).run(), seconds=0
                 )
 
     def gone(self, number):
         pid = self.workers.pop(number)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL, "a worker failed: see above"
+        assert status_of(pid) == -signal.SIGKILL, "a worker failed: see above"
         self.kills += 1
         places = slice(1 + number * PLACES, 1 + (number + 1) * PLACES)
         self.ground.page[places] = bytes(PLACES)
@@ -212,8 +202,7 @@ class Soak:
                 self.ground.arena.recover()
             os.kill(os.getpid(), signal.SIGKILL)
 
-        pid = self.child(work)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+        assert in_child(work) == -signal.SIGKILL
         self.recoverers += 1
 
     def pause(self):

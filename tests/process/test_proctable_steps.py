@@ -4,20 +4,10 @@ import os
 import signal
 
 import pytest
+from children import in_child
 
 from mempools.arena import Arena
 from mempools.check import steps
-
-
-def in_child(work) -> int:
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-            os._exit(0)
-        finally:
-            os._exit(1)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def every_step(work):

@@ -5,9 +5,9 @@ import gc
 import os
 import pickle
 import random
-import signal
 
 import pytest
+from children import in_child
 
 from mempools import (
     Arena,
@@ -23,14 +23,6 @@ from mempools import (
 )
 
 NBYTES = 200
-
-
-@pytest.fixture
-def arena():
-    with Arena.anonymous("1M") as arena:
-        yield arena
-        gc.collect()
-        arena.check()
 
 
 @pytest.fixture
@@ -362,7 +354,7 @@ def test_a_garbage_root_is_corrupt_and_never_a_crash(tmp_path, seed):
         data[constants] = before
     data[root : root + 8] = (0, 500)[seed % 5 == 1].to_bytes(8, "little")  # the lock of who may live is waited for
     path.write_bytes(data)
-    assert in_child(lambda: use(path)) == 0
+    assert in_child(lambda: use(path), seconds=5) == 0
 
 
 def use(path):
@@ -390,18 +382,3 @@ def use_pool(arena, pool):
     ):
         with contextlib.suppress(PoolError, ValueError):
             call()
-
-
-def in_child(work):
-    pid = os.fork()
-    if pid == 0:
-        try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(5)
-            work()
-            os._exit(0)
-        except BaseException as error:
-            os.write(2, f"{error!r}\n".encode())
-        finally:
-            os._exit(1)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -12,18 +12,10 @@ import weakref
 
 import pytest
 
-from mempools import Arena, Exhausted, NotOwned
+from mempools import Exhausted, NotOwned
 
 GRANULE = 64
 ROUNDS = 2000
-
-
-@pytest.fixture
-def arena():
-    with Arena.anonymous("1M") as arena:
-        yield arena
-        gc.collect()
-        arena.check()
 
 
 @pytest.fixture

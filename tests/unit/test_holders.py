@@ -7,36 +7,15 @@ import threading
 import time
 
 import pytest
+from pressure import pools_of, whole
 
-from mempools import Arena, Mempool, WaitForbidden, WouldBlock
-
-
-class Element:
-    """Not inside a test: free-threaded 3.13 never frees a class."""
+from mempools import Arena, WaitForbidden, WouldBlock
 
 
 @pytest.fixture(params=["objects", "blocks"])
 def make(request):
-    arenas = []
-
-    def make(min_nr, **options):
-        if request.param == "objects":
-            pool = Mempool(min_nr, Element, **options)
-        else:
-            arenas.append(Arena.anonymous("1M"))
-            pool = arenas[-1].mempool("pool", nbytes=64, min_nr=min_nr, **options)
-        pool.fail_backend(lambda n: True)
-        return pool
-
-    yield make
-    for arena in arenas:
-        arena.check()
-        arena.close()
-
-
-def whole(pool):
-    stats = pool.stats()
-    return (stats.curr_nr, stats.outstanding, stats.waiters) == (pool.min_nr, 0, 0)
+    with pools_of(request.param) as make:
+        yield make
 
 
 def test_nested_with_of_one_thread(make):

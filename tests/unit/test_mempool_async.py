@@ -6,38 +6,18 @@ import os
 import threading
 
 import pytest
+from children import in_child
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pressure import Element, pools_of, whole
 
 from mempools import Arena, Mempool, PoolError, WaitForbidden, WouldBlock
 
 
-class Element:
-    """Not inside a test: free-threaded 3.13 never frees a class."""
-
-
 @pytest.fixture(params=["objects", "blocks", "private blocks"])
 def make(request):
-    arenas = []
-
-    def make(min_nr, **options):
-        if request.param == "objects":
-            pool = Mempool(min_nr, Element, **options)
-        else:
-            arenas.append(Arena.anonymous("1M") if request.param == "blocks" else Arena("1M"))
-            pool = arenas[-1].mempool("pool", nbytes=64, min_nr=min_nr, **options)
-        pool.fail_backend(lambda n: True)
-        return pool
-
-    yield make
-    for arena in arenas:
-        arena.check()
-        arena.close()
-
-
-def whole(pool):
-    stats = pool.stats()
-    return (stats.curr_nr, stats.outstanding, stats.waiters) == (max(pool.min_nr, 1), 0, 0)
+    with pools_of(request.param) as make:
+        yield make
 
 
 async def until_waiting(pool, nr):
@@ -232,10 +212,9 @@ def test_another_process_frees_while_a_task_waits():
         assert whole(pool)
 
 
+@pytest.mark.parametrize("make", ["blocks", "private blocks"], indirect=True)  # of objects there is one
 def test_another_object_of_the_pool_wakes_tasks(make):
     pool = make(1, repoll=1000)
-    if pool.nbytes == 0:
-        pytest.skip("of objects there is one")
     again = pool.blocks.arena.mempool("pool", nbytes=64, min_nr=1, repoll=1000)
 
     async def main():
@@ -314,3 +293,24 @@ def test_a_closed_arena_tells_the_tasks_that_wait():
         del element
 
     asyncio.run(main())
+
+
+def test_a_forked_child_knows_nothing_of_the_tasks_of_its_parent(make):
+    """Else whoever frees there wakes the parent's loops, or takes the parent's place in the queue."""
+    pool = make(1, repoll=1000)
+
+    async def main():
+        element = pool.alloc_preallocated()
+        task = asyncio.create_task(pool.alloc_async(1000))
+        await until_waiting(pool, 1)
+        assert len(pool.sleepers.waiting) == 1
+
+        def work():
+            assert pool.sleepers.waiting == {}
+
+        assert in_child(work) == 0
+        pool.free(element)
+        pool.free(await task)
+
+    asyncio.run(main())
+    assert whole(pool)

@@ -1,25 +1,13 @@
 """What helps to find faults of a Mempool's users: poison, messages with both places, leaks, faults at will."""
 
-import gc
 import warnings
 
 import pytest
+from pressure import Element
 
 import mempools
-from mempools import Arena, Mempool, NotOwned, PoisonWarning, WouldBlock
+from mempools import Mempool, NotOwned, PoisonWarning, WouldBlock
 from mempools.objects.poison import report
-
-
-class Element:
-    """Not inside a test: free-threaded 3.13 never frees a class."""
-
-
-@pytest.fixture
-def arena():
-    with Arena.anonymous("1M") as arena:
-        yield arena
-        gc.collect()
-        arena.check()
 
 
 @pytest.fixture

@@ -4,12 +4,9 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from pressure import Element
 
 from mempools import Arena, Exhausted, Mempool, NotOwned, WouldBlock
-
-
-class Element:
-    """Not inside a test: free-threaded 3.13 never frees a class."""
 
 
 class MempoolMachine(RuleBasedStateMachine):

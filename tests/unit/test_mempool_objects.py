@@ -3,12 +3,9 @@
 import os
 
 import pytest
+from pressure import Element
 
 from mempools import Exhausted, Mempool, NotOwned, PoolError, WaitForbidden, WouldBlock, in_noio, may_wait
-
-
-class Element:
-    """Not inside a test: free-threaded 3.13 never frees a class."""
 
 
 class Backend:

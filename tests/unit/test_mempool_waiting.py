@@ -6,31 +6,15 @@ import threading
 import time
 
 import pytest
+from pressure import pools_of, whole
 
-from mempools import Arena, Busy, Mempool, WouldBlock
-
-
-class Element:
-    """Not inside a test: free-threaded 3.13 never frees a class."""
+from mempools import Arena, Busy, WouldBlock
 
 
 @pytest.fixture(params=["objects", "blocks"])
 def make(request):
-    arenas = []
-
-    def make(min_nr, **options):
-        if request.param == "objects":
-            pool = Mempool(min_nr, Element, **options)
-        else:
-            arenas.append(Arena.anonymous("1M"))
-            pool = arenas[-1].mempool("pool", nbytes=64, min_nr=min_nr, **options)
-        pool.fail_backend(lambda n: True)
-        return pool
-
-    yield make
-    for arena in arenas:
-        arena.check()
-        arena.close()
+    with pools_of(request.param) as make:
+        yield make
 
 
 def until_waiting(pool, nr):
@@ -43,11 +27,6 @@ def started(target, *args):
     thread = threading.Thread(target=target, args=args, daemon=True)
     thread.start()
     return thread
-
-
-def whole(pool):
-    stats = pool.stats()
-    return (stats.curr_nr, stats.outstanding, stats.waiters) == (max(pool.min_nr, 1), 0, 0)
 
 
 def test_a_timeout_takes_nothing(make):
