@@ -15,13 +15,13 @@ lock := $(pip) install --require-hashes
 sources := $(shell find src meson.build pyproject.toml -name __pycache__ -prune -o -type f -print)
 run := PATH="$(abspath $(bin)):$$PATH"
 
-.PHONY: build develop test demo lint types docs bench check mutants soak dist lock clean
+.PHONY: build develop test demo lint types docs bench check mutants lockdep soak dist lock clean
 
-$(VENV)/.locked: requirements/test.txt requirements/lz4.txt requirements/zstd.txt requirements/check.txt
+$(VENV)/.locked: requirements/test.txt requirements/lz4.txt requirements/zstd.txt requirements/check.txt requirements/metrics.txt
 	$(PYTHON) -m venv $(VENV)
 	$(lock) -r requirements/test.txt
 	@# No extra is needed by the core, and not every one has wheels for free-threaded interpreters.
-	for extra in lz4 zstd check; do \
+	for extra in lz4 zstd check metrics; do \
 	  $(lock) --only-binary :all: -r requirements/$$extra.txt || \
 	  $(bin)/python -c 'import sys, sysconfig; sys.exit(not sysconfig.get_config_var("Py_GIL_DISABLED"))' || exit 1; \
 	done
@@ -45,6 +45,11 @@ develop: $(VENV)/.locked
 
 test: build
 	$(run) python -m pytest $(PYTEST_ARGS)
+
+# The tests of the pools with the debug mode on that looks for deadlocks: it has nothing to say.
+lockdep: build
+	$(run) MEMPOOLS_DEBUG=lockdep python -m pytest tests/unit tests/process \
+	  -k "pool or percpu or store or contexts or holders or examples" $(PYTEST_ARGS)
 
 # Packs this Python's own library into shared memory, then reads it back in other processes.
 demo: build
@@ -84,7 +89,7 @@ dist: $(VENV)/.tools
 
 lock: $(VENV)/.tools
 	$(pip) install uv
-	for group in test lz4 zstd check tools; do \
+	for group in test lz4 zstd check metrics tools; do \
 	  $(bin)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-annotate --no-header \
 	    --no-emit-index-url --group $$group -o requirements/$$group.txt; \
 	done

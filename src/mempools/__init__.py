@@ -1,11 +1,14 @@
 """Pool allocators of the Linux kernel for Python programs whose threads and processes share memory."""
 
+from mempools import lockdep
 from mempools.arena import Arena
+from mempools.edges import arrays as _arrays  # noqa: F401  areas as numpy arrays
 from mempools.errors import (
     Busy,
     Corrupt,
     Exhausted,
     LayoutMismatch,
+    LockOrder,
     NotOwned,
     PoolError,
     StaleHandle,
@@ -13,19 +16,25 @@ from mempools.errors import (
     WouldBlock,
 )
 from mempools.leftovers import ArenaInfo, arenas, gc
+from mempools.objects.area import Area
 from mempools.objects.atomic import AtomicU64
 from mempools.objects.block import Block
 from mempools.objects.contexts import in_noio, may_wait, noio
 from mempools.objects.genpoolobject import GenPool
-from mempools.objects.infos import MempoolStats
+from mempools.objects.infos import MempoolStats, PerCpuPoolStats
 from mempools.objects.mempoolobject import Mempool
+from mempools.objects.percpucounter import PerCpuCounter
+from mempools.objects.percpuobject import PerCpu
+from mempools.objects.percpuword import PerCpuWord
 from mempools.objects.poison import PoisonWarning
 from mempools.objects.poolobject import trace_allocations
 from mempools.objects.sites import Allocation, allocations
+from mempools.percpupool import PerCpuPool
 from mempools.store import Store, StoreStats
 
 __all__ = [
     "Allocation",
+    "Area",
     "Arena",
     "ArenaInfo",
     "AtomicU64",
@@ -35,9 +44,15 @@ __all__ = [
     "Exhausted",
     "GenPool",
     "LayoutMismatch",
+    "LockOrder",
     "Mempool",
     "MempoolStats",
     "NotOwned",
+    "PerCpu",
+    "PerCpuCounter",
+    "PerCpuPool",
+    "PerCpuPoolStats",
+    "PerCpuWord",
     "PoisonWarning",
     "PoolError",
     "StaleHandle",
@@ -49,6 +64,7 @@ __all__ = [
     "arenas",
     "gc",
     "in_noio",
+    "lockdep",
     "may_wait",
     "noio",
     "trace_allocations",

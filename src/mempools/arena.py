@@ -4,30 +4,25 @@ import contextlib
 import os
 import weakref
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from mempools import arenafile, names, sizes
 from mempools.arenafile import rounded
+from mempools.arenapools import ArenaPools
 from mempools.errors import Corrupt, LayoutMismatch, PoolError
 from mempools.layout import mapping as mappings
 from mempools.layout.mapping import Mapping
 from mempools.layout.proctable import ATTACH_BYTE, Process, snapshot
 from mempools.machine import files
 from mempools.machine.memory import Progress
-from mempools.objects.algorithms import granule_shift
 from mempools.objects.arenacheck import pools_of, problems_of
 from mempools.objects.block import find_arenas_with
-from mempools.objects.blockmempool import BlockMempool, element_footprint, known_mempool, open_mempool
-from mempools.objects.genpoolobject import GenPool, open_genpool
 from mempools.objects.infos import ArenaStats, PoolInfo
-
-if TYPE_CHECKING:
-    from mempools.store import Store
 
 PRIVATE, ANONYMOUS, NAMED, FILE = "private", "anonymous", "named", "file"
 
 
-class Arena:
+class Arena(ArenaPools):
     """Memory in which pools live, of `size` bytes (an int, or "64M"); this constructor makes a private one.
 
     The others: `create`, `attach` and `open` for arenas that any process of the same user finds by name, `anonymous`
@@ -179,8 +174,9 @@ class Arena:
         self._path = path
         self._nbytes = mapping.nbytes
         self._id = mapping.id
-        self._received_pools: dict[str, GenPool] = {}
-        self._received_mempools: dict[str, BlockMempool] = {}
+        self._received_pools = {}
+        self._received_mempools = {}
+        self._received_percpu = {}
         if kind != PRIVATE:
             _arenas[mapping.key] = self
 
@@ -250,79 +246,6 @@ class Arena:
 
     # ---- pools
 
-    def genpool(
-        self, name: str, *, granule: int = 64, size: int | str | None = None, shares: int = 256, foreign: bool = False
-    ) -> GenPool:
-        """The GenPool `name`, made if absent, else as it is: LayoutMismatch if its configuration is another.
-
-        `granule`: bytes, a power of two, at least 8. `size`: a fixed share of the arena, taken now; without it the
-        pool grows on demand. `shares`: how many of its blocks may be pickled at a time (128 bytes each). `foreign`:
-        the blocks lie outside the arena (`GenPool.add` with bare addresses), only the map of owners is in it.
-        Exhausted if there is no room. May wait for another process that makes a pool; not for signal handlers.
-        Thread-safe, process-safe, not lock-free."""
-        shift = granule_shift(granule)
-        if granule < 8 and not foreign:
-            raise ValueError(f"granule {granule}: at least 8 bytes in an arena")
-        limit = 0 if size is None else sizes.parse(size)
-        if size is not None and limit < granule:
-            raise ValueError(f"size {size!r}: at least one granule ({granule} bytes) is needed")
-        if not 0 <= shares <= 1 << 20:
-            raise ValueError(f"shares {shares}: 0 to 2**20")
-        return open_genpool(self, self._mapping, name, shift, limit, shares, foreign)
-
-    def mempool(
-        self,
-        name: str,
-        *,
-        nbytes: int | str,
-        min_nr: int,
-        size: int | str | None = None,
-        backend: GenPool | str | None = None,
-        shares: int = 256,
-        fifo: bool = False,
-        poison: bool | None = None,
-        repoll: float = 0.5,
-    ) -> BlockMempool:
-        """The Mempool `name` of elements of `nbytes` bytes, made if absent, with `min_nr` of them in reserve.
-
-        Elements are blocks of the pool's own memory, which grows on demand up to as many as `size` bytes hold, if that is
-        given; or of the GenPool `backend`, an object or a name. `shares`: how many of them may be pickled at a time. `fifo`: who
-        waits longest is served first, and nobody overtakes. `poison`: elements in the reserve are filled with a pattern that is
-        looked at when they are taken; None: if the environment's MEMPOOLS_DEBUG names "poison". `repoll`: seconds after which a
-        waiter asks the backend again. LayoutMismatch if there is one of another configuration; a reserve that was resized since
-        stays as it is. Exhausted if there is no room for the reserve. Thread-safe, process-safe, not lock-free."""
-        element = sizes.parse(nbytes)
-        if not 1 <= element <= 1 << 40:
-            raise ValueError(f"nbytes {nbytes!r}: an element has 1 to 2**40 bytes")
-        if not 0 <= min_nr <= 1 << 20:
-            raise ValueError(f"min_nr {min_nr}: 0 to 2**20")
-        if not 0 <= shares <= 1 << 20:
-            raise ValueError(f"shares {shares}: 0 to 2**20")
-        limit = 0 if size is None else sizes.parse(size)
-        if size is not None and (backend is not None or limit < element * max(min_nr, 1)):
-            raise ValueError(
-                f"size {size!r}: at least the reserve ({element * max(min_nr, 1)} bytes), and not with a backend"
-            )
-        limit = limit // element * element_footprint(element)
-        if isinstance(backend, str):
-            backend = open_genpool(self, self._mapping, backend, 0, 0, 0, None)
-        elif backend is not None and backend.mapping is not self._mapping:
-            raise ValueError(f"{backend!r} is not in {self!r}")
-        if poison is None:
-            poison = "poison" in os.environ.get("MEMPOOLS_DEBUG", "").split(",")
-        return open_mempool(self, self._mapping, name, element, min_nr, limit, backend, shares, fifo, poison, repoll)
-
-    def store(self, name: str, *, codec: str | None = None, size: int | str | None = None) -> "Store":
-        """The Store `name`, made if absent.
-
-        `codec`: "none", "lz4", "zstd", "zstd:LEVEL" or a registered one; without it the store's own, and for a new store
-        lz4 if its package is installed. `size`: a fixed share of the arena; without it the store grows on demand.
-        LayoutMismatch if the store has another codec or size. The rest as for `genpool`. Thread-safe, process-safe,
-        not lock-free."""
-        from mempools.store import Store, open_store
-
-        return open_store(Store, self, name, codec, size)
-
     def pools(self) -> list[PoolInfo]:
         """What is in it: its own pool of pages first, then the others. Walks the owner maps. Thread-safe, process-safe."""
         return pools_of(self._mapping)
@@ -350,20 +273,6 @@ class Arena:
                 open_store(Store, self, pool.name, None, None).check()
         if problems:
             raise Corrupt("; ".join(problems))
-
-    def _known_genpool(self, name: str) -> GenPool:
-        """For blocks that arrive: the pool of that name, opened once."""
-        pool = self._received_pools.get(name)
-        if pool is None:
-            pool = self._received_pools[name] = open_genpool(self, self._mapping, name, 0, 0, 0, None)
-        return pool
-
-    def _known_mempool(self, name: str) -> BlockMempool:
-        """For elements that arrive: the pool of that name, opened once."""
-        pool = self._received_mempools.get(name)
-        if pool is None:
-            pool = self._received_mempools[name] = known_mempool(self, self._mapping, name)
-        return pool
 
     # ---- the end
 

@@ -38,3 +38,8 @@ class WouldBlock(Exhausted):
 class WaitForbidden(PoolError, RuntimeError):
     """A wait that could never end, or would stop the one who has to end it: refused at once. The message names who would
     wait for whom, and what to call instead."""
+
+
+class LockOrder(WaitForbidden):
+    """A wait that closes a circle of waits, each of which this process has seen, if not at the same time: found by the debug
+    mode `mempools.lockdep`, before the wait. The message has the circle, with both stacks of each wait."""

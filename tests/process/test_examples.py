@@ -21,6 +21,11 @@ SAID = {  # patterns, a line each
         r"lost with the worker: \[(\d\d, )*20\]",  # and what it had sent, if nobody had received it yet
         "frames in the pool again: 8 of 8",
     ],
+    "request_statistics": [
+        "to wait for a refill in the event loop is refused",
+        r"(\d+) requests counted of \1",
+        "violations: 0",
+    ],
     "worker_pool": [
         "a worker was killed: what is missing runs again",
         "24 jobs done, results in the pool again: 4 of 4",

@@ -255,7 +255,7 @@ def pool_load(arena: cython.pointer(ArenaRef), index: uint32_t, pool: cython.poi
     pool.nr_objects = 0
     pool.nr_chunks = 0
     pool.updating = 0
-    if shift > 62 or (shift < 3 and not pool.foreign):
+    if shift > 62 or (shift < 2 and not pool.foreign):
         return CORRUPT
     pool.shift = cython.cast(uint32_t, shift)
     if pool.root_nbytes and not inside(arena, root, pool.root_nbytes):

@@ -6,4 +6,5 @@ from mempools.layout.refs cimport ArenaRef, PoolRef
 ctypedef int (*mend_fn)(PoolRef *pool, uint32_t slot) noexcept nogil
 
 cdef void register_mend(uint32_t kind, mend_fn fn) noexcept nogil
+cdef void register_late_mend(uint32_t kind, mend_fn fn) noexcept nogil
 cdef int sweep_slot(ArenaRef *arena, uint32_t slot) noexcept nogil

@@ -12,7 +12,8 @@ Order (each step leaves the next ones possible):
   1. directory lock: taken, or found to be the dead one's. Nothing may be destroyed under a sweep.
   2. directory entries that it was making or destroying; pages that it published but did not hand over.
   3. per pool: what the pool's kind mends (register_mend), which decides who owns each half-moved block. All pools before
-     the next step: one may have a say in whose another's blocks are.
+     the next step: one may have a say in whose another's blocks are. Then those kinds that sweep their own owner maps
+     (register_late_mend).
   4. per pool, the owner maps: every byte of the dead slot is cleared; full bits are forgotten.
   5. the page map, last: a page may only be released when no pool names it.
   6. directory lock released.
@@ -54,6 +55,7 @@ from cython.cimports.mempools.parts.status import BUSY, OK
 register_module(cython.address(this_module_step))
 
 _mends = cython.declare(mend_fn[NR_KINDS])
+_late_mends = cython.declare(mend_fn[NR_KINDS])
 
 
 @cython.cfunc
@@ -62,6 +64,14 @@ _mends = cython.declare(mend_fn[NR_KINDS])
 def register_mend(kind: uint32_t, fn: mend_fn) -> cython.void:
     """At import, by the module that owns a kind of pool."""
     _mends[kind] = fn
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def register_late_mend(kind: uint32_t, fn: mend_fn) -> cython.void:
+    """As register_mend, for a kind that releases the dead process's blocks itself."""
+    _late_mends[kind] = fn
 
 
 @cython.cfunc
@@ -82,12 +92,14 @@ def mend_entry(arena: cython.pointer(ArenaRef), index: uint32_t, slot: uint32_t)
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def mend_pool(arena: cython.pointer(ArenaRef), index: uint32_t, slot: uint32_t) -> cython.int:
+def mend_pool(
+    arena: cython.pointer(ArenaRef), index: uint32_t, slot: uint32_t, mends: cython.pointer(mend_fn)
+) -> cython.int:
     """Step 3 for one pool: OK, or BUSY."""
     pool: PoolRef
-    if pool_load(arena, index, cython.address(pool)) != OK or pool.kind >= NR_KINDS or _mends[pool.kind] == cython.NULL:
+    if pool_load(arena, index, cython.address(pool)) != OK or pool.kind >= NR_KINDS or mends[pool.kind] == cython.NULL:
         return OK
-    return BUSY if _mends[pool.kind](cython.address(pool), slot) == BUSY else OK
+    return BUSY if mends[pool.kind](cython.address(pool), slot) == BUSY else OK
 
 
 @cython.cfunc
@@ -125,8 +137,12 @@ def sweep_slot(arena: cython.pointer(ArenaRef), slot: uint32_t) -> cython.int:
     for index in range(1, NR_POOLS):
         mend_entry(arena, index, slot)
     for index in range(1, NR_POOLS):
-        if mend_pool(arena, index, slot) != OK:
+        if mend_pool(arena, index, slot, _mends) != OK:
             status = BUSY
+    if status == OK:
+        for index in range(1, NR_POOLS):
+            if mend_pool(arena, index, slot, _late_mends) != OK:
+                status = BUSY
     window(b"D:recovery.mended")
     if status == OK:
         for index in range(1, NR_POOLS):

@@ -29,6 +29,9 @@ cdef enum:
     KIND_GENPOOL = 2
     KIND_STORE = 3
     KIND_MEMPOOL = 4
+    KIND_PERCPU = 5
+    KIND_PERCPU_POOL = 6       # its root is a Mempool's
+    KIND_METRICS = 9
     NR_KINDS = 16
 
     # low byte of ProcSlot.state, PoolEntry.state and ShareRecord.state; see the modules that own them

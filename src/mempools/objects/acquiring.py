@@ -15,7 +15,7 @@ class Acquired:
 
     def __enter__(self) -> Any:
         self._element = self._pool.alloc(timeout=self._timeout)
-        self._pool.holders.entered(self._element)
+        self._pool.holders.entered(self._element, self._pool)
         return self._element
 
     def __exit__(
@@ -28,7 +28,7 @@ class Acquired:
 
     async def __aenter__(self) -> Any:
         self._element = await self._pool.alloc_async(self._timeout)
-        self._pool.holders.entered(self._element)
+        self._pool.holders.entered(self._element, self._pool)
         return self._element
 
     async def __aexit__(

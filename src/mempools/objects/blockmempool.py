@@ -152,7 +152,7 @@ class BlockMempool(Mempool):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def entered(self, element: object) -> cython.int:
-        self.holders.entered(element)
+        self.holders.entered(element, self)
         return 0
 
     @cython.cfunc

@@ -13,7 +13,7 @@ import sys
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from mempools.errors import WaitForbidden
 
@@ -23,8 +23,10 @@ class _Scope:
     pool: object | None  # whose callback it is; None: a `noio` of a user's
     waits: bool  # may the callback wait for others?
     outer: "_Scope | None"
+    where: Any = ()  # the stack that entered it, for the watcher
 
 
+watcher: Any = None  # of the debug mode lockdep (lockorder.py): told of waits before they begin
 scope_var: ContextVar[_Scope | None] = ContextVar("mempools.scope", default=None)
 
 
@@ -36,7 +38,8 @@ class noio:
     Thread-safe; it is of the entering thread or task alone."""
 
     def __enter__(self) -> Self:
-        self._token = scope_var.set(_Scope(None, True, scope_var.get()))
+        where = () if watcher is None else watcher.here()
+        self._token = scope_var.set(_Scope(None, True, scope_var.get(), where))
         return self
 
     def __exit__(
@@ -55,7 +58,11 @@ class callback:
         self._waits = waits
 
     def __enter__(self) -> None:
-        self._token = scope_var.set(_Scope(self._pool, self._waits, scope_var.get()))
+        where: Any = ()
+        if watcher is not None:
+            watcher.check(watcher.callbacks_of(self._pool))
+            where = watcher.here()
+        self._token = scope_var.set(_Scope(self._pool, self._waits, scope_var.get(), where))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -63,7 +70,7 @@ class callback:
         scope_var.reset(self._token)
 
 
-def _on_event_loop() -> bool:
+def on_event_loop() -> bool:
     asyncio = sys.modules.get(
         "asyncio"
     )  # importing it takes longer than importing mempools; not loaded: there is no loop
@@ -83,10 +90,10 @@ def may_wait() -> bool:
         if not scope.waits:
             return False
         scope = scope.outer
-    return not _on_event_loop()
+    return not on_event_loop()
 
 
-def check_wait(pool: object, what: str, instead: str) -> None:
+def check_wait(pool: object, what: str, instead: str, timeout: float | None = None) -> None:
     """WaitForbidden unless the caller may wait for `pool`: `what` it asks for, and what to call `instead` on an event loop."""
     scope = scope_var.get()
     while scope is not None:
@@ -101,8 +108,10 @@ def check_wait(pool: object, what: str, instead: str) -> None:
                 "return None, the pool asks again where waiting is allowed"
             )
         scope = scope.outer
-    if _on_event_loop():
+    if on_event_loop():
         raise WaitForbidden(
             f"{what} of {pool!r} would stop the event loop of this thread, and with it the tasks that give elements back: "
             f"{instead}"
         )
+    if watcher is not None and timeout is None:
+        watcher.check(pool)

@@ -14,6 +14,7 @@ import threading
 from typing import Any
 
 from mempools.errors import WaitForbidden
+from mempools.objects import contexts
 
 
 def _task() -> Any:
@@ -28,7 +29,8 @@ def _current() -> int:
     return threading.get_ident() if task is None else id(task)
 
 
-def _name() -> str:
+def current_name() -> str:
+    """What to call the task that runs, or the thread."""
     task = _task()
     return f"thread {threading.current_thread().name!r}" if task is None else f"task {task.get_name()!r}"
 
@@ -42,20 +44,24 @@ class Holders:
 
     def reset(self) -> None:
         """Nobody holds or waits: at the start, and in a forked child, where the parent's threads and tasks are not."""
-        self._held: dict[int, tuple[int, Any]] = {}  # by the element's identity: by whom, and the element
+        # by the element's identity: by whom, the element, and what lockorder.py knows it as
+        self._held: dict[int, tuple[int, Any, Any]] = {}
         self._waiting: dict[int, str] = {}
         self._published = 0
 
-    def entered(self, element: Any) -> None:
-        self._held[id(element)] = _current(), element
+    def entered(self, element: Any, pool: Any) -> None:
+        watcher = contexts.watcher
+        self._held[id(element)] = _current(), element, None if watcher is None else watcher.acquired(pool)
 
     def left(self, element: Any) -> None:
-        self._held.pop(id(element), None)
+        found = self._held.pop(id(element), None)
+        if found is not None and found[2] is not None:
+            found[2].release()
 
     def _nr_stuck(self) -> int:
         """Elements of those who wait. One may have been freed before its block's end."""
         return sum(
-            who in self._waiting and not getattr(element, "freed", False) for who, element in [*self._held.values()]
+            who in self._waiting and not getattr(element, "freed", False) for who, element, _ in [*self._held.values()]
         )
 
     def _publish(self, pool: Any) -> int:
@@ -73,7 +79,7 @@ class Holders:
         alone = threading.active_count() == 1 and _task() is None
         noted = bool(self._held) or (alone and pool._own_elements() > 0)
         if noted:
-            self._waiting[_current()] = _name()
+            self._waiting[_current()] = current_name()
         why = self._why_not(pool, alone, noted)
         if why is not None:
             raise WaitForbidden(why)
@@ -91,7 +97,7 @@ class Holders:
         if not stuck:
             return None
         who = ", ".join(f"process {pid} ({nr})" for pid, nr in processes.items()) or f"this process ({nr})"
-        waiting = ", ".join(sorted(self._waiting.values() or [_name()]))
+        waiting = ", ".join(sorted(self._waiting.values() or [current_name()]))
         return (
             f"{pool!r}: a wait without end: every element is held by somebody who waits for more of this pool: {who}; here "
             f"{waiting} wait. Ask for all elements at once (alloc_bulk), give one back first, or wait with a timeout"

@@ -29,7 +29,7 @@ class GenPoolStats:
 
 @dataclass(frozen=True)
 class PoolInfo:
-    """A pool of an arena; sizes in bytes. `kind` is "pages", "genpool" or "store"; the arena's own pages have no name."""
+    """A pool of an arena; sizes in bytes. `kind` is "pages", "genpool", "store", ...; the arena's own pages have no name."""
 
     name: str
     kind: str
@@ -75,3 +75,20 @@ class MempoolStats:
     low_water: int
     wait_histogram: tuple[int, ...]
     holders: dict[int | str, int]
+
+
+@dataclass(frozen=True)
+class PerCpuPoolStats:
+    """Areas: `level` in the reserve now, which is refilled to `high` when it has fallen below `low`; `low_water`: the least it
+    ever had. Of all processes since the pool was made: allocations that got one (`hits`) or None (`misses`), areas put in
+    (`refilled`). Of this object: refills that failed (`failures`), and why the last one did (`error`)."""
+
+    level: int
+    low: int
+    high: int
+    low_water: int
+    hits: int
+    misses: int
+    refilled: int
+    failures: int
+    error: str | None

@@ -13,12 +13,9 @@ cdef class Mempool(ReserveObject):
     cdef object faults
     cdef uint64_t nr_attempts
 
-    # what kinds of elements do in their own way; of_word: behind a word that has been taken out of the reserve, and if it raises
-    # the element is back
+    # what kinds of elements do in their own way
     cdef object from_backend(self, bint waits)
-    cdef object of_word(self, uint64_t word)
     cdef int put_back(self, uint64_t word) except -1
-    cdef int to_backend(self, object element) except -1
     cdef int give(self, object element) except -1
     cdef bint fault(self) except -1
     cdef int check_bulk(self, object nr) except -1
@@ -28,5 +25,4 @@ cdef class Mempool(ReserveObject):
     cdef list wait_for(self, uint64_t nr, list got, bint waits, object timeout, bint asked)
     cdef object asleep(self)
     cdef int give_up(self, uint64_t waiter, list got) except -1
-    cdef int set_min(self, uint64_t min_nr) except -1
     cdef int fill_reserve(self) except -1

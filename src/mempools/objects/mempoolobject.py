@@ -19,12 +19,12 @@ from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.layout.structs import KIND_MEMPOOL
 from cython.cimports.mempools.machine.atomics import monotonic, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
-from cython.cimports.mempools.objects.reserveobject import LOCK_NS, ReserveObject, add_count
+from cython.cimports.mempools.objects.reserveobject import ReserveObject, add_count
 from cython.cimports.mempools.objects.restricted import is_restricted
 from cython.cimports.mempools.objects.words import to_u64
-from cython.cimports.mempools.parts.status import BUSY, EXHAUSTED, OK, TIMED_OUT
+from cython.cimports.mempools.parts.status import OK
 from cython.cimports.mempools.pools.mempool import TAKE_QUEUES, mempool_counts, mempool_wants
-from cython.cimports.mempools.pools.mempoolmake import MempoolConfig, mempool_make, mempool_room, mempool_set_min
+from cython.cimports.mempools.pools.mempoolmake import MempoolConfig, mempool_make
 from cython.cimports.mempools.pools.reserve import NO_TICKET, WAITER_ASYNC, Reserve
 
 from mempools.errors import Exhausted, NotOwned, WouldBlock
@@ -182,7 +182,7 @@ class Mempool(ReserveObject):
         single-threaded processes have). Waiting lets other threads run; signal handlers run, KeyboardInterrupt loses nothing.
         Thread-safe; with wait=False legal in destructors, signal handlers and on event loops."""
         if wait and is_restricted():
-            check_wait(self, "a wait for an element", "use `await pool.alloc_async()`, or `pool.alloc(wait=False)`")
+            check_wait(self, "a wait for an element", "use `await pool.alloc_async()`, or wait=False", timeout)
         if self.mapping.closed or self.ref.gone:
             self.check_open()
         element = self.from_backend(False)
@@ -195,7 +195,7 @@ class Mempool(ReserveObject):
         cannot starve each other (mempool_alloc_bulk in mm/mempool.c). ValueError for more than the reserve has place for, for
         that might never come. The rest as for `alloc`. Thread-safe."""
         if wait and is_restricted():
-            check_wait(self, "a wait for elements", "use `await pool.alloc_bulk_async()`, or wait=False")
+            check_wait(self, "a wait for elements", "use `await pool.alloc_bulk_async()`, or wait=False", timeout)
         self.check_bulk(nr)
         return self.wait_for(nr, [], wait, timeout, False)
 
@@ -419,27 +419,6 @@ class Mempool(ReserveObject):
             self.give(element)
 
     # ---- the reserve's size
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def set_min(self, min_nr: uint64_t) -> cython.int:
-        surplus: uint64_t = 0
-        status: cython.int
-        while True:
-            status = mempool_room(self.ref, min_nr)
-            if status == EXHAUSTED:
-                raise Exhausted(f"{self!r}: no room for the table of a reserve of {min_nr} elements")
-            if status == OK or not self.mend(TIMED_OUT if status == BUSY else status):
-                break
-        while True:
-            status = mempool_set_min(self.ref, self.backend, min_nr, cython.address(surplus), LOCK_NS)
-            if status == BUSY:
-                self.to_backend(self.of_word(surplus))
-            elif not self.mend(status):
-                break
-        if status != OK:
-            self.fail(status, surplus, self.nbytes)
-        return self.given()
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

@@ -3,6 +3,7 @@ from mempools.layout.mapping cimport Mapping
 from mempools.layout.refs cimport PoolRef
 
 cdef bint tracing              # set by trace_allocations
+cdef bint watching             # set by lockorder.py: there is a watcher of waits
 
 cdef class PoolObject:
     cdef readonly Mapping mapping

@@ -47,10 +47,17 @@ _nowhere = cython.declare(Mapping, Mapping.__new__(Mapping))
 _nothing = cython.declare(PoolRef)
 pool_forget(cython.address(_nothing))
 
-KIND_NAMES = {1: "pages", 2: "genpool", 3: "store", 4: "mempool"}
+KIND_NAMES = {1: "pages", 2: "genpool", 3: "store", 4: "mempool", 5: "percpu", 6: "percpu_pool", 9: "metrics"}
 
 
 tracing = False
+watching = False
+
+
+def watch_waits(on: bool) -> None:
+    """Is `contexts.watcher` to be told of every call that might wait?"""
+    global watching
+    watching = on
 
 
 def trace_allocations(on: bool = True) -> None:

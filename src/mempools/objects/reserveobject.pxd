@@ -37,6 +37,11 @@ cdef class ReserveObject(PoolObject):
     cdef readonly object holders
     cdef object __weakref__
 
+    # what kinds of elements do in their own way; of_word: behind a word that has been taken out of the reserve, and if it raises
+    # the element is back
+    cdef object of_word(self, uint64_t word)
+    cdef int to_backend(self, object element) except -1
+
     cdef int prepare(self, object repoll) except -1
     cdef bint is_there(self) noexcept
     cdef int forked(self) except -1
@@ -46,6 +51,7 @@ cdef class ReserveObject(PoolObject):
     cdef int give_words(self, uint64_t *words, uint64_t nr, uint64_t *taken) except -100
     cdef int leave(self, uint64_t waiter) except -1
     cdef int given(self) except -1
+    cdef int set_min(self, uint64_t min_nr) except -1
     cdef bint swept(self, bint waits) except -1
     cdef bint sleep(self, uint64_t waiter, double seconds) except -1
     cdef int note_wait(self, double seconds) except -1

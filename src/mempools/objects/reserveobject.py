@@ -32,6 +32,7 @@ from cython.cimports.mempools.parts.lanes import clz64, popcount64
 from cython.cimports.mempools.parts.owners import OWNER_SHARED
 from cython.cimports.mempools.parts.robustlock import robust_holder
 from cython.cimports.mempools.parts.status import (
+    BUSY,
     EXHAUSTED,
     INTERRUPTED,
     NOT_REGISTERED,
@@ -45,6 +46,7 @@ from cython.cimports.mempools.pools.mempool import (
     mempool_leave,
     mempool_take,
 )
+from cython.cimports.mempools.pools.mempoolmake import mempool_room, mempool_set_min
 from cython.cimports.mempools.pools.mempoolmend import mempool_forked, mempool_outstanding
 from cython.cimports.mempools.pools.reserve import (
     NO_TICKET,
@@ -61,7 +63,7 @@ from cython.cimports.mempools.pools.reserve import (
     waiter_state,
 )
 
-from mempools.errors import Corrupt
+from mempools.errors import Corrupt, Exhausted
 from mempools.objects.holders import Holders
 from mempools.objects.infos import MempoolStats
 
@@ -84,6 +86,17 @@ class ReserveObject(PoolObject):
         self.holders = Holders()
         _pools.add(self)
         return 0
+
+    # ---- what kinds of elements do in their own way
+
+    @cython.cfunc
+    def of_word(self, word: uint64_t) -> object:
+        raise NotImplementedError
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def to_backend(self, element: object) -> cython.int:
+        raise NotImplementedError
 
     # ---- the reserve
 
@@ -172,6 +185,27 @@ class ReserveObject(PoolObject):
         if self.sleepers is not None and self.sleepers.waiting:
             self.sleepers.dispatch(self)
         return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def set_min(self, min_nr: uint64_t) -> cython.int:
+        surplus: uint64_t = 0
+        status: cython.int
+        while True:
+            status = mempool_room(self.ref, min_nr)
+            if status == EXHAUSTED:
+                raise Exhausted(f"{self!r}: no room for the table of a reserve of {min_nr} elements")
+            if status == OK or not self.mend(TIMED_OUT if status == BUSY else status):
+                break
+        while True:
+            status = mempool_set_min(self.ref, self.backend, min_nr, cython.address(surplus), LOCK_NS)
+            if status == BUSY:
+                self.to_backend(self.of_word(surplus))
+            elif not self.mend(status):
+                break
+        if status != OK:
+            self.fail(status, surplus, self.nbytes)
+        return self.given()
 
     # ---- for waiters
 

@@ -10,6 +10,7 @@ if not cython.compiled:
 import sys
 
 from cython.cimports.cpython.contextvars import get_value
+from cython.cimports.mempools.objects.poolobject import watching
 
 from mempools.objects import contexts
 
@@ -20,10 +21,12 @@ _running_loop = cython.declare(object, None)  # asyncio's function, once asyncio
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def is_restricted() -> cython.bint:
-    """Is the caller in a scope of contexts.py, or on an event loop's thread? Then ask check_wait."""
+    """Is the caller in a scope of contexts.py, or on an event loop's thread, or is every wait watched? Then ask check_wait."""
     global _running_loop
     if _running_loop is None:
         _running_loop = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
-    return get_value(_scope_var, None) is not None or (
-        _running_loop is not None and PyObject_CallNoArgs(_running_loop) is not None
+    return (
+        watching
+        or get_value(_scope_var, None) is not None
+        or (_running_loop is not None and PyObject_CallNoArgs(_running_loop) is not None)
     )

@@ -12,6 +12,7 @@ import threading
 from typing import Any
 
 from mempools.errors import WouldBlock
+from mempools.objects import contexts
 
 
 class Sleepers:
@@ -99,6 +100,8 @@ async def alloc(pool: Any, nr: int, timeout: float | None) -> list[Any]:
     place: list[int] = []
     begun = None
     known = False  # to `holders`, as one who waits
+    if contexts.watcher is not None and timeout is None:
+        contexts.watcher.check(pool, task=True)
     try:
         if pool._attempt(nr, got, place, False):
             return got

@@ -17,7 +17,7 @@ from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.mempools.layout.chunks import pool_known, pool_load, pool_update
 from cython.cimports.mempools.layout.recovery import register_mend
 from cython.cimports.mempools.layout.refs import ChunkRef, PoolRef
-from cython.cimports.mempools.layout.structs import KIND_MEMPOOL, NR_POOLS
+from cython.cimports.mempools.layout.structs import KIND_MEMPOOL, KIND_PERCPU_POOL, NR_POOLS
 from cython.cimports.mempools.machine.atomics import (
     read_once,
     this_module_step,
@@ -288,3 +288,4 @@ def fold_counts(r: cython.pointer(Reserve), slot: uint32_t) -> cython.void:
 
 
 register_mend(KIND_MEMPOOL, mend)
+register_mend(KIND_PERCPU_POOL, mend)

@@ -16,5 +16,5 @@ cdef int share_ticket(PoolRef *pool, const Share *held, Share *ticket) noexcept 
 cdef int share_redeem(PoolRef *pool, const Share *ticket, uint64_t address, uint64_t nbytes, Share *held) noexcept nogil
 cdef int share_drop(PoolRef *pool, const Share *share, bint is_ticket) noexcept nogil
 cdef uint64_t share_holders(PoolRef *pool, const Share *share) noexcept nogil
-cdef int share_mend(PoolRef *pool, uint32_t slot) noexcept nogil
 cdef uint64_t share_recall(PoolRef *pool) noexcept nogil
+cdef int share_mend(PoolRef *pool, uint32_t slot) noexcept nogil

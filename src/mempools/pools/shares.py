@@ -451,7 +451,7 @@ def still_shared(pool: cython.pointer(PoolRef), record: cython.pointer(ShareReco
 @cython.nogil
 @cython.exceptval(check=False)
 def share_mend(pool: cython.pointer(PoolRef), slot: uint32_t) -> cython.int:
-    """Recovery's step 3 for a GenPool: the share records of a dead process."""
+    """Recovery's step 3 for a GenPool, and part of it for a PerCpu: the share records of a dead process."""
     i: uint64_t
     lane: uint64_t
     byte: uint64_t

@@ -1,0 +1,311 @@
+"""L4: Area, the owner of one area of a PerCpu pool.
+
+An Area frees its memory when it is dropped, unless a view or a word of it is there, which keep it alive; `free` gives it back
+earlier, and refuses while they exist. As in objects/block.py the number of views and the fact of being freed are one word: a
+view is counted only if the word is not FREED, FREED is set only if it is 0. Garbage and fork: as there, too.
+"""
+
+import cython
+
+if not cython.compiled:
+    raise ImportError("mempools.objects.area is compiled code: run `make build` in a checkout, or install the wheel")
+
+from cython.cimports.cpython.buffer import PyBUF_FORMAT, PyBUF_STRIDES
+from cython.cimports.libc.stdint import uint64_t
+from cython.cimports.mempools.machine.atomics import (
+    cmpxchg_acquire,
+    cmpxchg_relaxed,
+    cmpxchg_release,
+    copy,
+    read_once,
+    this_module_step,
+)
+from cython.cimports.mempools.machine.hooks import register_module
+from cython.cimports.mempools.objects.percpuobject import PerCpu
+from cython.cimports.mempools.objects.percpuword import word_of
+from cython.cimports.mempools.objects.words import to_u64
+from cython.cimports.mempools.parts.status import DOUBLE_FREE, OK
+from cython.cimports.mempools.pools.percpu import percpu_free, percpu_freed, percpu_ptr
+from cython.cimports.mempools.pools.shares import (
+    Share,
+    share_create,
+    share_drop,
+    share_redeem,
+    share_ticket,
+)
+
+from mempools.errors import Busy, NotOwned
+
+register_module(cython.address(this_module_step))
+
+_FREED = cython.declare(uint64_t, ~cython.cast(uint64_t, 0))
+
+
+@cython.cfunc
+def empty_area(pool: PerCpu, nbytes: uint64_t) -> Area:
+    """An Area that owns nothing yet: made before its memory is claimed, so that no claim is lost for want of an object."""
+    area: Area = Area.__new__(Area)
+    area.pool = pool
+    area.nbytes = nbytes
+    area.exports = _FREED
+    return area
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def fill_area(area: Area, address: uint64_t) -> cython.void:
+    """The memory at `address` is the area's from now on."""
+    area.address = address
+    area.registration = area.pool.ref.arena.slot[1]
+    area.shape[0] = area.pool.units_ref.nr_units
+    area.shape[1] = area.nbytes
+    area.strides[0] = area.pool.units_ref.unit_nbytes
+    area.strides[1] = 1
+    area.exports = 0
+
+
+@cython.final
+@cython.no_gc_clear
+@cython.cclass
+class Area:
+    """`nbytes` bytes in each unit of a PerCpu pool.
+
+    A writable buffer of shape (units, nbytes): `memoryview(area)[unit, byte]`, `area.array(dtype)` for numpy; `area.word()` for
+    atomic operations on this CPU's copy. Freed when dropped, by `free()`, or at the end of a `with` block. Pickling it
+    shares the memory with the process that unpickles it: each pickle is for one receiver, and the area is freed when its last
+    holder frees it or has died. Plain writes through a view are not atomic: write only what nobody else changes.
+    Thread-safe, process-safe; freeing is legal in destructors, weakref callbacks, signal handlers and on event loops."""
+
+    def __init__(self):
+        raise TypeError("areas come from PerCpu.alloc()")
+
+    @property
+    def offset(self) -> int:
+        """Bytes from the arena's start to the first unit's copy; each next one is `pool.unit_nbytes` further."""
+        return self.address
+
+    @property
+    def freed(self) -> bool:
+        return read_once(cython.address(self.exports), b"area.freed") == _FREED
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes hold the area, or may: it was pickled, or came by a pickle."""
+        return self.shared
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def check_made(self) -> cython.int:
+        if self.pool is None:  # by Area.__new__, not by a pool
+            self.__init__()
+        return 0
+
+    def __repr__(self):
+        self.check_made()
+        state = "freed" if self.freed else "shared" if self.shared else "own"
+        return f"<mempools.Area {self.nbytes} bytes at {self.address:#x} of {self.pool.name!r}, {state}>"
+
+    # ---- the end
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def give_back(self) -> cython.int:
+        """Frees or drops; OK, or why not. Calls no Python."""
+        status: cython.int
+        if self.shared:
+            status = share_drop(self.pool.ref, cython.address(self.share), False)
+            percpu_freed(cython.address(self.pool.units_ref), self.address, self.nbytes)
+            return status
+        return percpu_free(cython.address(self.pool.units_ref), self.address)
+
+    def __dealloc__(self):
+        # Plain: nobody else has the object any more. Another registration than at birth: a forked child.
+        if self.pool is not None and self.exports != _FREED and self.registration == self.pool.ref.arena.slot[1]:
+            self.give_back()
+
+    def free(self) -> None:
+        """Give the memory back now (free_percpu in mm/percpu.c); of a shared area, this process's hold.
+
+        Busy while views or words exist, NotOwned if it is freed already or belongs to the process that this one was forked
+        from: nothing is changed then. Legal in every context but C signal handlers. Thread-safe, process-safe, lock-free."""
+        self.check_made()
+        # [A:area.free] acquire; pairs with [R:area.let_go]: what was done through the last view happens before the free.
+        seen: uint64_t = cmpxchg_acquire(cython.address(self.exports), 0, _FREED, b"A:area.free")
+        status: cython.int
+        if seen == _FREED:
+            self.pool.fail(DOUBLE_FREE, self.address, self.nbytes)
+        if seen != 0:
+            raise Busy(f"{self!r}: {seen} views or words of it exist; release them first")
+        if self.registration != self.pool.ref.arena.slot[1]:
+            self.exports = 0
+            raise NotOwned(f"{self!r} belongs to the process that this one was forked from: only that one can free it")
+        status = self.give_back()
+        if status != OK:
+            self.pool.fail(status, self.address, self.nbytes)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        if not self.freed:
+            self.free()
+
+    # ---- views
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def hold(self) -> cython.int:
+        """One view or word more: the area cannot be freed before `let_go`."""
+        seen: uint64_t = read_once(cython.address(self.exports), b"area.hold")
+        old: uint64_t
+        self.check_made()
+        self.pool.check_open()
+        while True:
+            if seen == _FREED:
+                raise NotOwned(f"{self!r}: a use of a freed area")
+            old = seen
+            # Relaxed: the area is ours, its contents are not ordered by counting views.
+            seen = cmpxchg_relaxed(cython.address(self.exports), old, old + 1, b"area.hold")
+            if seen == old:
+                break
+        self.pool.mapping.export_acquire()
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def let_go(self) -> cython.void:
+        seen: uint64_t = read_once(cython.address(self.exports), b"area.let_go")
+        old: uint64_t
+        while True:
+            old = seen
+            # [R:area.let_go] release; pairs with [A:area.free].
+            seen = cmpxchg_release(cython.address(self.exports), old, old - 1, b"R:area.let_go")
+            if seen == old:
+                break
+        self.pool.mapping.export_release()
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def copy_of(self, unit: uint64_t) -> cython.p_char:
+        return percpu_ptr(cython.address(self.pool.units_ref), self.address, unit)
+
+    def __getbuffer__(self, view: cython.pointer(Py_buffer), flags: cython.int):
+        if flags & PyBUF_STRIDES != PyBUF_STRIDES:
+            raise BufferError(f"{self!r}: its copies do not lie side by side; ask for a buffer with strides")
+        self.hold()
+        view.buf = self.copy_of(0)
+        view.obj = self
+        view.len = self.shape[0] * self.shape[1]
+        view.itemsize = 1
+        view.readonly = False
+        view.format = cython.NULL
+        if flags & PyBUF_FORMAT:
+            view.format = b"B"
+        view.ndim = 2
+        view.shape = self.shape
+        view.strides = self.strides
+        view.suboffsets = cython.NULL
+        view.internal = cython.NULL
+
+    def __releasebuffer__(self, view: cython.pointer(Py_buffer)):
+        self.let_go()
+
+    def word(self, offset: object = 0, format: str = "q") -> object:
+        """The word at byte `offset` of each copy, for atomic operations (this_cpu_ptr in include/linux/percpu-defs.h).
+
+        `format`: b, h, i, q for signed words of 1, 2, 4, 8 bytes, capital letters for unsigned ones. ValueError for a word that
+        is misaligned or not inside the area. The area cannot be freed while the word exists. Thread-safe."""
+        self.check_made()
+        return word_of(self, to_u64(offset), format)
+
+    def array(self, dtype: object = "u1") -> object:
+        """A numpy array of shape (units, nbytes // itemsize) over the area itself, no copy (per_cpu_ptr for every unit).
+
+        The area lives as long as the array. ValueError if the size is no multiple of the item's. ImportError without
+        numpy. Thread-safe."""
+        return _make_array(self, dtype)
+
+    def read(self, unit: object, /) -> bytes:
+        """A copy of one unit's bytes (per_cpu_ptr in include/linux/percpu-defs.h). IndexError for a unit that is not there. What
+        others write meanwhile may be seen in part. Thread-safe, process-safe, lock-free."""
+        number: uint64_t = to_u64(unit)
+        self.hold()
+        try:
+            if number >= self.pool.units_ref.nr_units:
+                raise IndexError(f"unit {number}: there are {self.pool.units_ref.nr_units}")
+            found: bytes = bytes(self.nbytes)
+            copy(
+                cython.cast(cython.p_void, cython.cast(cython.p_char, found)),
+                self.copy_of(number),
+                self.nbytes,
+                b"area.read",
+            )
+            return found
+        finally:
+            self.let_go()
+
+    # ---- sending
+
+    def __reduce__(self):
+        status: cython.int = OK
+        ticket: Share
+        self.check_made()
+        if self.pool.arena is None or self.pool.mapping.fd < 0:
+            raise TypeError(f"{self!r} is in private memory: only areas of a shared arena can be sent")
+        if self.registration != self.pool.ref.arena.slot[1]:
+            raise NotOwned(f"{self!r} belongs to the process that this one was forked from")
+        while True:
+            self.pool.check_open()
+            with cython.critical_section(self):
+                if read_once(cython.address(self.exports), b"area.send") == _FREED:
+                    raise NotOwned("a freed area cannot be sent")
+                if not self.shared:
+                    status = share_create(self.pool.ref, self.address, self.nbytes, 0, cython.address(self.share))
+                    self.shared = status == OK
+            if status == OK:
+                status = share_ticket(self.pool.ref, cython.address(self.share), cython.address(ticket))
+            if status == OK:
+                break
+            if not self.pool.may_retry(status):
+                self.pool.fail(status, self.address, self.nbytes)
+        where = (self.address, self.nbytes, ticket.record, ticket.generation, ticket.lane)
+        return _load, (self.pool.arena, self.pool.name, where)
+
+    def __copy__(self):
+        raise TypeError("an area has one owner: copy its bytes, or pickle it to share it")
+
+    def __deepcopy__(self, memo):
+        raise TypeError("an area has one owner: copy its bytes, or pickle it to share it")
+
+
+_make_array = None
+
+
+def make_arrays_with(maker):
+    """At import, by the layer that knows numpy."""
+    global _make_array
+    _make_array = maker
+
+
+def _load(arena, name, where):
+    """The other end of Area's pickle: redeems the ticket."""
+    address: uint64_t
+    nbytes: uint64_t
+    ticket: Share
+    held: Share
+    address, nbytes, ticket.record, ticket.generation, ticket.lane = where
+    pool: PerCpu = arena._known_percpu(name)
+    area: Area = empty_area(pool, nbytes)
+    status: cython.int
+    pool.mapping.ensure_slot()
+    pool.check_open()
+    while True:
+        status = share_redeem(pool.ref, cython.address(ticket), address, nbytes, cython.address(held))
+        if status == OK:
+            break
+        if not pool.may_retry(status):
+            pool.fail(status, address, nbytes)
+    area.shared = True
+    area.share = held
+    fill_area(area, address)
+    return area

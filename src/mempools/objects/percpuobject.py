@@ -1,0 +1,193 @@
+"""L4: the public PerCpu, a thin object over pools/percpu.py. The synchronization story is there."""
+
+import os
+
+import cython
+
+if not cython.compiled:
+    raise ImportError(
+        "mempools.objects.percpuobject is compiled code: run `make build` in a checkout, or install the wheel"
+    )
+
+from cython.cimports.libc.stdint import uint64_t
+from cython.cimports.mempools.layout.chunks import pool_known
+from cython.cimports.mempools.layout.mapping import Mapping
+from cython.cimports.mempools.layout.structs import KIND_PERCPU, NR_SLOTS
+from cython.cimports.mempools.objects.area import Area, empty_area, fill_area
+from cython.cimports.mempools.objects.percpucounter import PerCpuCounter, counter_of
+from cython.cimports.mempools.objects.poolobject import PoolObject
+from cython.cimports.mempools.objects.words import to_u64
+from cython.cimports.mempools.parts.status import EXHAUSTED, MISMATCH, OK
+from cython.cimports.mempools.pools.percpu import (
+    PerCpuConfig,
+    percpu_alloc,
+    percpu_free,
+    percpu_setup,
+    percpu_this_unit,
+)
+from cython.cimports.mempools.pools.percpuindex import PERCPU_SHIFT, PerCpuTable
+
+from mempools.errors import Exhausted, LayoutMismatch, WouldBlock
+from mempools.objects.contexts import check_wait
+
+
+@cython.final
+@cython.no_gc_clear
+@cython.cclass
+class PerCpu(PoolObject):
+    """Memory of which every CPU has its own copy (the kernel's percpu allocator, mm/percpu.c; see `docs/design/percpu.md`).
+
+    Made by `arena.percpu(name)`. An area of it is one allocation with a copy in each unit: a unit for each CPU, or with
+    units="process" for each process that can use the arena. What is counted on the copy of the CPU one runs on costs no
+    cache line that travels; the sum over the copies is what has a meaning.
+
+    Freeing takes no lock, never waits, and may happen in destructors, weakref callbacks, Python signal handlers, event
+    loops and forked children. Thread-safe, process-safe."""
+
+    def __init__(self):
+        raise TypeError("a PerCpu is made by Arena.percpu()")
+
+    @property
+    def nr_units(self) -> int:
+        """How many copies an area has."""
+        return self.units_ref.nr_units
+
+    @property
+    def unit_nbytes(self) -> int:
+        """Bytes of a unit: the size of the largest area, and the distance between two copies of one."""
+        return self.units_ref.unit_nbytes
+
+    @property
+    def units(self) -> str:
+        """ "cpu" or "process": what a unit is for."""
+        return "process" if self.units_ref.by_process else "cpu"
+
+    @property
+    def this_unit(self) -> int:
+        """The unit of the CPU that runs this call (raw_smp_processor_id in include/linux/smp.h), or of this process. The thread
+        may have moved to another CPU since. Any context. Thread-safe."""
+        self.check_open()
+        self.mapping.ensure_slot()
+        return percpu_this_unit(cython.address(self.units_ref))
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def need_chunk(self) -> cython.int:
+        """A pool has a chunk from the start, so that the first request may be one that cannot wait."""
+        if pool_known(self.ref) == 0:
+            percpu_free(cython.address(self.units_ref), self.claim(1, 1, True))
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(0)
+    def claim(self, nbytes: uint64_t, align: uint64_t, wait: cython.bint) -> uint64_t:
+        address: uint64_t = 0
+        status: cython.int
+        while True:
+            self.check_open()
+            if wait:
+                with cython.nogil:
+                    status = percpu_alloc(cython.address(self.units_ref), nbytes, align, True, cython.address(address))
+            else:
+                status = percpu_alloc(cython.address(self.units_ref), nbytes, align, False, cython.address(address))
+            if status == OK:
+                return address
+            if self.may_retry(status):
+                continue
+            if status == EXHAUSTED and not wait:
+                raise WouldBlock(
+                    f"pool {self.name!r}: no {nbytes} bytes (aligned to {align}) in the pages that are there; free "
+                    "something, or ask with wait=True where waiting is allowed"
+                )
+            if status == EXHAUSTED:
+                raise Exhausted(
+                    f"pool {self.name!r}: no {nbytes} bytes (aligned to {align}), and the arena has no room for one more "
+                    f"chunk of {self.units_ref.nr_units} units of {self.units_ref.unit_nbytes} bytes: "
+                    f"{self.free_pages() * 4096} of {self.mapping.ref.nbytes} bytes are free, maybe in smaller pieces"
+                )
+            self.fail(status, address, nbytes)
+
+    def alloc(self, nbytes: object, *, align: object = None, wait: cython.bint = True) -> Area:
+        """An area of `nbytes` bytes, zeroed in every unit (alloc_percpu_gfp in include/linux/percpu.h).
+
+        At most `unit_nbytes`, rounded up to 4. `align`: bytes, a power of two up to a page; without it 8, or 4 for less than 8
+        bytes. With wait=False only pages that are there already are used, and `WouldBlock` says that there is no room in
+        them. Else it may wait for others that allocate, WaitForbidden where that would stop an event loop, and a chunk is
+        added to the pool; Exhausted if the arena has no room. ValueError for a size or alignment that no unit has.
+        wait=False from any context but C signal handlers. Thread-safe, process-safe, not lock-free."""
+        size: uint64_t = to_u64(nbytes)
+        step: uint64_t
+        if align is None:
+            step = 8 if size >= 8 else 4
+        else:
+            step = to_u64(align)
+        if size == 0 or size > self.units_ref.unit_nbytes:
+            self.check_open()
+            raise ValueError(f"pool {self.name!r}: an area has 1 to {self.units_ref.unit_nbytes} bytes, not {size}")
+        if step == 0 or step & (step - 1) or step > 4096:
+            raise ValueError(f"align {step}: a power of two, at most 4096")
+        if wait:
+            check_wait(self, "PerCpu.alloc", "ask with wait=False")
+        area: Area = empty_area(self, size)
+        fill_area(area, self.claim(size, step, wait))
+        return area
+
+    def counter(self, *, wait: cython.bint = True) -> PerCpuCounter:
+        """A counter that starts at 0, of 8 bytes in each unit (percpu_counter_init). Errors and contexts as of `alloc`.
+        Thread-safe, process-safe, not lock-free."""
+        return counter_of(self.alloc(8, align=8, wait=wait))
+
+    def __repr__(self) -> str:
+        return (
+            f"<mempools.PerCpu {self.name!r}, {self.units_ref.nr_units} units of {self.units_ref.unit_nbytes} bytes, "
+            f"one for each {self.units}>"
+        )
+
+
+def open_percpu(
+    arena: object,
+    mapping: Mapping,
+    name: str,
+    units: str | None,
+    nr_units: int,
+    unit_nbytes: int,
+    nr_shares: int | None,
+) -> PerCpu:
+    """For Arena: the pool of that name, made if absent; nr_shares None: KeyError if absent. What is None or 0 is as it is, or by
+    default."""
+    pool: PerCpu = PerCpu.__new__(PerCpu)
+    want: PerCpuConfig
+    status: cython.int
+    pool.arena = arena
+    want.by_process = units == "process"
+    want.given = (units is not None or nr_units > 0) + (2 if nr_units > 0 else 0) + (4 if unit_nbytes > 0 else 0)
+    if units == "process":
+        want.nr_units = NR_SLOTS + 1
+    else:
+        want.nr_units = nr_units if nr_units > 0 else max(2, os.sysconf("SC_NPROCESSORS_CONF"))
+    want.unit_nbytes = unit_nbytes if unit_nbytes > 0 else 32 << 10
+    pool.open_ref(
+        mapping,
+        name,
+        KIND_PERCPU,
+        PERCPU_SHIFT,
+        0,
+        0,
+        cython.sizeof(PerCpuTable),
+        0 if nr_shares is None else nr_shares,
+        nr_shares is not None,
+    )
+    while True:
+        pool.check_open()
+        status = percpu_setup(pool.ref, cython.address(want), cython.address(pool.units_ref))
+        if status == OK:
+            break
+        if status == MISMATCH:
+            raise LayoutMismatch(
+                f"{name!r} has {pool.nr_units} units of {pool.unit_nbytes} bytes, one for each {pool.units}: open it with "
+                "its own configuration, or choose another name"
+            )
+        if not pool.may_retry(status):
+            pool.fail(status, 0, 0)
+    pool.need_chunk()
+    return pool

@@ -1,0 +1,30 @@
+from typing import Any, final
+
+from mempools.layout.mapping import Mapping
+from mempools.objects.area import Area
+from mempools.objects.percpucounter import PerCpuCounter
+from mempools.objects.poolobject import PoolObject
+
+@final
+class PerCpu(PoolObject):
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+    @property
+    def nr_units(self) -> int: ...
+    @property
+    def unit_nbytes(self) -> int: ...
+    @property
+    def units(self) -> str: ...
+    @property
+    def this_unit(self) -> int: ...
+    def alloc(self, nbytes: int, *, align: int | None = None, wait: bool = True) -> Area: ...
+    def counter(self, *, wait: bool = True) -> PerCpuCounter: ...
+
+def open_percpu(
+    arena: object,
+    mapping: Mapping,
+    name: str,
+    units: str | None,
+    nr_units: int,
+    unit_nbytes: int,
+    nr_shares: int | None,
+) -> PerCpu: ...
