@@ -20,7 +20,6 @@ says that the found value is not yet the new owner's: the live modes leave such 
 
 import itertools
 import json
-import math
 import os
 import threading
 import time
@@ -206,19 +205,13 @@ class MetricTable:
     def owners(self, entries: list[Entry]) -> dict[int, tuple[int, bool]]:
         """Of gauges' cells that are somebody's, by their index: the process's number, and whether it lives and the value is its
         own."""
-        words = {entry.index: self.words.load(entry.index) for entry in entries if entry.kind == "gauge"}
+        words = {entry.index: self.words.owner(entry.index) for entry in entries if entry.kind == "gauge"}
         living = self.living() if words else frozenset()  # after the owners were read, as in Cell
         return {index: ((word & ~_CLAIMING) >> _PID_SHIFT, word in living) for index, word in words.items() if word}
 
     def read(self, entry: Entry) -> tuple[float, float]:
         """A cell's value and time. Of a set that is under way, or was interrupted, the new value may come with the old time."""
-        at = self.words.load_float(entry.index + 2)
-        while True:
-            value = self.words.load_float(entry.index + 1)
-            again = self.words.load_float(entry.index + 2)
-            if again == at or math.isnan(again):
-                return value, at
-            at = again
+        return self.words.cell(entry.index)
 
 
 _tables: "weakref.WeakValueDictionary[tuple[str, str], MetricTable]" = weakref.WeakValueDictionary()
@@ -256,7 +249,7 @@ class Cell:
         for number in itertools.count():
             fields = entry.kind, entry.mode, entry.metric, entry.sample, entry.labels, entry.documentation
             index = self._table.index(Entry(0, *fields, cell=number))
-            seen = self._words.load(index)
+            seen = self._words.owner(index)
             owner = seen & ~_CLAIMING
             if owner and owner != me:
                 if entry.mode == "all":
@@ -265,20 +258,18 @@ class Cell:
                     living = self._table.living()
                 if owner in living:
                     continue
-            if not self._words.cas(index, seen, me | _CLAIMING):
+            if not self._words.claim(index, seen, me | _CLAIMING):
                 continue  # somebody else's now; the one that was looked at is not needed again
             if owner == me:  # an earlier table of this process, that is gone
-                self._own = self._words.load_float(index + 1)
+                self._own, _ = self._words.cell(index)
             elif entry.mode.startswith("live") or owner == 0:
-                self._words.store_float(index + 2, 0.0)
-                self._words.store_float(index + 1, 0.0)
+                self._words.set_cell(index, 0.0, 0.0)
             else:
-                self._base = self._words.load_float(index + 1)
-                self._base_time = self._words.load_float(index + 2)
+                self._base, self._base_time = self._words.cell(index)
             self._index = index
             if self._mode != "mostrecent":
                 self._write(self._own, 0.0)
-            self._words.cas(index, me | _CLAIMING, me)
+            self._words.own(index, me)
             return index
         raise AssertionError("unreachable")
 
@@ -292,9 +283,7 @@ class Cell:
                 value = min(value, self._base)
             elif self._mode == "mostrecent" and at < self._base_time:
                 return
-        self._words.store_float(self._index + 1, value)
-        if self._mode == "mostrecent":
-            self._words.store_float(self._index + 2, at)
+        self._words.set_cell(self._index, value, at if self._mode == "mostrecent" else None)
 
     def set(self, value: float, at: float | None = None) -> None:
         """Replaces this process's value; `at`: seconds since 1970, for mostrecent."""

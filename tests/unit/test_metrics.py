@@ -49,18 +49,21 @@ def test_a_word_sums_what_threads_add(arena):
 
 def test_a_word_of_unit_0_is_replaced(arena):
     words = Metrics(arena).table.words
-    words.store_float(3, 1.5)
-    assert words.load_float(3) == 1.5 and words.at(3).sum() == 1.5
-    assert words.load(3) == 0x3FF8000000000000
-    assert words.cas(4, 0, 9) and not words.cas(4, 0, 10) and words.load(4) == 9
+    words.set_cell(2, 1.5)
+    assert words.cell(2) == (1.5, 0.0) and words.at(3).sum() == 1.5
+    words.set_cell(2, 2.5, 7.0)
+    assert words.cell(2) == (2.5, 7.0)
+    assert words.claim(2, 0, 9) and not words.claim(2, 0, 10) and words.owner(2) == 9
+    words.own(2, 8)
+    assert words.owner(2) == 8
 
 
-@pytest.mark.parametrize("use", [lambda w, i: w.at(i), lambda w, i: w.sums(i, 1), lambda w, i: w.load(i)])
+@pytest.mark.parametrize("use", [lambda w, i: w.at(i), lambda w, i: w.sums(i, 1), lambda w, i: w.claim(i - 2, 0, 0)])
 def test_words_that_are_not_there_are_refused(arena, use):
     words = Metrics(arena, capacity=16).table.words
     use(words, 15)
     for index in (16, 1 << 62):
-        with pytest.raises(IndexError, match=f"word {index}: there are 16"):
+        with pytest.raises(IndexError, match="there are 16"):
             use(words, index)
     with pytest.raises(IndexError):
         words.sums(15, 2)
@@ -75,7 +78,7 @@ def test_words_are_made_by_an_arena_alone_and_end_with_it():
     with pytest.raises(TypeError):
         MetricWord.__new__(MetricWord).add(1.0)
     with pytest.raises((PoolError, IndexError)):
-        MetricWords.__new__(MetricWords).load(0)
+        MetricWords.__new__(MetricWords).owner(0)
     arena = Arena("1M")
     word = Metrics(arena).table.words.at(0)
     arena.close()

@@ -51,6 +51,10 @@ EQUIVALENT: dict[Mutation, str] = {
     ("R:chunks.updating", "tear"): f"1 becomes 0: {_ONE_BYTE}",
     ("R:directory.live", "tear"): f"SETUP becomes LIVE under the same slot: {_ONE_BYTE}",
     (
+        "R:gaugecell.own",
+        "swap",
+    ): "the next store is of the new owner's next value: until it is the owner's, a cell is read as before",
+    (
         "R:hashcommit.changes",
         "swap",
     ): "the next store is of a count that orders nothing (in a mend: the old block's hand-over "
@@ -74,8 +78,8 @@ _TRY_EQUIVALENT = 5_000  # executions
 # Labelled sites, as patterns, that no scenario need execute.
 EXEMPT: dict[str, str] = {
     "?:atomic.*": "the user's own operations: what they order is the user's protocol, and so is its check",
-    "?:block.*": "of an object of L4, which compiled scenarios do not drive; not weakened yet",
-    "?:blockmempool.*": "likewise; the same load as A:mempoolmake.made, which is weakened",
+    "?:blockmempool.*": "of an object of L4, which compiled scenarios do not drive: the same load as A:mempoolmake.made, which "
+    "is weakened",
 }
 
 

@@ -14,7 +14,7 @@ cdef class Area:
     cdef Py_ssize_t shape[2]       # of a view
     cdef Py_ssize_t strides[2]
     # written by free and by views; any thread
-    cdef uint64_t exports          # live views and words, or FREED
+    cdef uint64_t exports          # live views and words, or VIEWS_FREED (parts/viewcount.py)
     # written by pickling, under the area's critical section
     cdef bint shared
     cdef Share share

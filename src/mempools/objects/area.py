@@ -12,19 +12,13 @@ if not cython.compiled:
 
 from cython.cimports.cpython.buffer import PyBUF_FORMAT, PyBUF_STRIDES
 from cython.cimports.libc.stdint import uint64_t
-from cython.cimports.mempools.machine.atomics import (
-    cmpxchg_acquire,
-    cmpxchg_relaxed,
-    cmpxchg_release,
-    copy,
-    read_once,
-    this_module_step,
-)
+from cython.cimports.mempools.machine.atomics import copy, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.percpuobject import PerCpu
 from cython.cimports.mempools.objects.percpuword import word_of
 from cython.cimports.mempools.objects.words import to_u64
 from cython.cimports.mempools.parts.status import DOUBLE_FREE, OK
+from cython.cimports.mempools.parts.viewcount import VIEWS_FREED, view_begin, view_end, views_end, views_ended
 from cython.cimports.mempools.pools.percpu import percpu_free, percpu_freed, percpu_ptr
 from cython.cimports.mempools.pools.shares import (
     Share,
@@ -38,8 +32,6 @@ from mempools.errors import Busy, NotOwned
 
 register_module(cython.address(this_module_step))
 
-_FREED = cython.declare(uint64_t, ~cython.cast(uint64_t, 0))
-
 
 @cython.cfunc
 def empty_area(pool: PerCpu, nbytes: uint64_t) -> Area:
@@ -47,7 +39,7 @@ def empty_area(pool: PerCpu, nbytes: uint64_t) -> Area:
     area: Area = Area.__new__(Area)
     area.pool = pool
     area.nbytes = nbytes
-    area.exports = _FREED
+    area.exports = VIEWS_FREED
     return area
 
 
@@ -86,7 +78,7 @@ class Area:
 
     @property
     def freed(self) -> bool:
-        return read_once(cython.address(self.exports), b"area.freed") == _FREED
+        return views_ended(cython.address(self.exports))
 
     @property
     def is_shared(self) -> bool:
@@ -120,7 +112,7 @@ class Area:
 
     def __dealloc__(self):
         # Plain: nobody else has the object any more. Another registration than at birth: a forked child.
-        if self.pool is not None and self.exports != _FREED and self.registration == self.pool.ref.arena.slot[1]:
+        if self.pool is not None and self.exports != VIEWS_FREED and self.registration == self.pool.ref.arena.slot[1]:
             self.give_back()
 
     def free(self) -> None:
@@ -129,10 +121,9 @@ class Area:
         Busy while views or words exist, NotOwned if it is freed already or belongs to the process that this one was forked
         from: nothing is changed then. Legal in every context but C signal handlers. Thread-safe, process-safe, lock-free."""
         self.check_made()
-        # [A:area.free] acquire; pairs with [R:area.let_go]: what was done through the last view happens before the free.
-        seen: uint64_t = cmpxchg_acquire(cython.address(self.exports), 0, _FREED, b"A:area.free")
+        seen: uint64_t = views_end(cython.address(self.exports))
         status: cython.int
-        if seen == _FREED:
+        if seen == VIEWS_FREED:
             self.pool.fail(DOUBLE_FREE, self.address, self.nbytes)
         if seen != 0:
             raise Busy(f"{self!r}: {seen} views or words of it exist; release them first")
@@ -156,32 +147,17 @@ class Area:
     @cython.exceptval(-1, check=False)
     def hold(self) -> cython.int:
         """One view or word more: the area cannot be freed before `let_go`."""
-        seen: uint64_t = read_once(cython.address(self.exports), b"area.hold")
-        old: uint64_t
         self.check_made()
         self.pool.check_open()
-        while True:
-            if seen == _FREED:
-                raise NotOwned(f"{self!r}: a use of a freed area")
-            old = seen
-            # Relaxed: the area is ours, its contents are not ordered by counting views.
-            seen = cmpxchg_relaxed(cython.address(self.exports), old, old + 1, b"area.hold")
-            if seen == old:
-                break
+        if not view_begin(cython.address(self.exports)):
+            raise NotOwned(f"{self!r}: a use of a freed area")
         self.pool.mapping.export_acquire()
         return 0
 
     @cython.cfunc
     @cython.exceptval(check=False)
     def let_go(self) -> cython.void:
-        seen: uint64_t = read_once(cython.address(self.exports), b"area.let_go")
-        old: uint64_t
-        while True:
-            old = seen
-            # [R:area.let_go] release; pairs with [A:area.free].
-            seen = cmpxchg_release(cython.address(self.exports), old, old - 1, b"R:area.let_go")
-            if seen == old:
-                break
+        view_end(cython.address(self.exports))
         self.pool.mapping.export_release()
 
     @cython.cfunc
@@ -257,7 +233,7 @@ class Area:
         while True:
             self.pool.check_open()
             with cython.critical_section(self):
-                if read_once(cython.address(self.exports), b"area.send") == _FREED:
+                if views_ended(cython.address(self.exports)):
                     raise NotOwned("a freed area cannot be sent")
                 if not self.shared:
                     status = share_create(self.pool.ref, self.address, self.nbytes, 0, cython.address(self.share))

@@ -13,7 +13,7 @@ cdef class Block:
     cdef PoolObject keeper         # the Mempool that gets it back, None: `pool`
     cdef uint64_t registration     # of the process that holds the block: a forked child has another
     # written by free and by views; any thread
-    cdef uint64_t exports          # live views, or FREED
+    cdef uint64_t exports          # live views, or VIEWS_FREED (parts/viewcount.py)
     # written by pickling, under the block's critical section
     cdef bint shared
     cdef Share share

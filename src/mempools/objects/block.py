@@ -17,17 +17,10 @@ if not cython.compiled:
 
 from cython.cimports.cpython.buffer import PyBuffer_FillInfo
 from cython.cimports.libc.stdint import uint64_t, uintptr_t
-from cython.cimports.mempools.machine.atomics import (
-    cmpxchg_acquire,
-    cmpxchg_relaxed,
-    cmpxchg_release,
-    read_once,
-    this_module_step,
-)
-from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.genpoolobject import GenPool
 from cython.cimports.mempools.objects.poolobject import PoolObject, tracing
 from cython.cimports.mempools.parts.status import DOUBLE_FREE, OK
+from cython.cimports.mempools.parts.viewcount import VIEWS_FREED, view_begin, view_end, views_end, views_ended
 from cython.cimports.mempools.pools.genpool import genpool_free
 from cython.cimports.mempools.pools.shares import (
     Share,
@@ -40,10 +33,6 @@ from cython.cimports.mempools.pools.shares import (
 
 from mempools.errors import Busy, NotOwned
 
-register_module(cython.address(this_module_step))
-
-_FREED = cython.declare(uint64_t, ~cython.cast(uint64_t, 0))
-
 
 @cython.cfunc
 def empty_block(pool: GenPool, nbytes: uint64_t) -> Block:
@@ -51,7 +40,7 @@ def empty_block(pool: GenPool, nbytes: uint64_t) -> Block:
     block: Block = Block.__new__(Block)
     block.pool = pool
     block.nbytes = nbytes
-    block.exports = _FREED
+    block.exports = VIEWS_FREED
     return block
 
 
@@ -86,7 +75,7 @@ class Block:
 
     @property
     def freed(self) -> bool:
-        return read_once(cython.address(self.exports), b"block.freed") == _FREED
+        return views_ended(cython.address(self.exports))
 
     @property
     def is_shared(self) -> bool:
@@ -130,7 +119,7 @@ class Block:
     @cython.exceptval(check=False)
     def let_go(self) -> uint64_t:
         """The memory is the caller's from now on; nobody else knows the block."""
-        self.exports = _FREED
+        self.exports = VIEWS_FREED
         return self.address
 
     @cython.cfunc
@@ -145,7 +134,7 @@ class Block:
 
     def __dealloc__(self):
         # Plain: nobody else has the object any more. Another registration than at birth: a forked child, see above.
-        if self.pool is not None and self.exports != _FREED and self.registration == self.pool.ref.arena.slot[1]:
+        if self.pool is not None and self.exports != VIEWS_FREED and self.registration == self.pool.ref.arena.slot[1]:
             self.give_back()
             if tracing:
                 self.pool.note_free(self.address)
@@ -156,10 +145,9 @@ class Block:
         Busy while views exist, NotOwned if it is freed already or belongs to the process that this one was forked from:
         nothing is changed then. Legal in every context but C signal handlers. Thread-safe, process-safe, lock-free."""
         self.check_made()
-        # [A:block.free] acquire; pairs with [R:block.release]: what was written through the last view happens before the free.
-        seen: uint64_t = cmpxchg_acquire(cython.address(self.exports), 0, _FREED, b"A:block.free")
+        seen: uint64_t = views_end(cython.address(self.exports))
         status: cython.int
-        if seen == _FREED:
+        if seen == VIEWS_FREED:
             self.pool.fail(DOUBLE_FREE, self.address, self.nbytes)
         if seen != 0:
             raise Busy(f"{self!r}: {seen} views of it exist (memoryviews, arrays); release them first")
@@ -187,29 +175,14 @@ class Block:
 
     def __getbuffer__(self, view: cython.pointer(Py_buffer), flags: cython.int):
         self.check_made()
-        seen: uint64_t = read_once(cython.address(self.exports), b"block.view")
-        old: uint64_t
         where: uintptr_t = self.pool.memory_at(self.address, self.nbytes)  # raises for a bare address range
-        while True:
-            if seen == _FREED:
-                raise NotOwned(f"{self!r}: a view of a freed block")
-            old = seen
-            # Relaxed: the block is ours, its contents are not ordered by counting views.
-            seen = cmpxchg_relaxed(cython.address(self.exports), old, old + 1, b"block.view")
-            if seen == old:
-                break
+        if not view_begin(cython.address(self.exports)):
+            raise NotOwned(f"{self!r}: a view of a freed block")
         self.pool.mapping.export_acquire()
         PyBuffer_FillInfo(view, self, cython.cast(cython.p_void, where), self.nbytes, False, flags)
 
     def __releasebuffer__(self, view: cython.pointer(Py_buffer)):
-        seen: uint64_t = read_once(cython.address(self.exports), b"block.release")
-        old: uint64_t
-        while True:
-            old = seen
-            # [R:block.release] release; pairs with [A:block.free].
-            seen = cmpxchg_release(cython.address(self.exports), old, old - 1, b"R:block.release")
-            if seen == old:
-                break
+        view_end(cython.address(self.exports))
         self.pool.mapping.export_release()
 
     # ---- sending
@@ -224,7 +197,7 @@ class Block:
             raise NotOwned(f"{self!r} belongs to the process that this one was forked from")
         while True:
             with cython.critical_section(self):
-                if read_once(cython.address(self.exports), b"block.send") == _FREED:
+                if views_ended(cython.address(self.exports)):
                     raise NotOwned("a freed block cannot be sent")
                 if not self.shared:
                     keeper: uint64_t = 0 if self.keeper is None else self.keeper.ref.index

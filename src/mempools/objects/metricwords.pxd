@@ -10,7 +10,7 @@ cdef class MetricWords(PoolObject):
     cdef uint64_t stride           # bytes from a unit to the next
     cdef char *first               # unit 0's word 0; NULL: not open
 
-    cdef uint64_t *word(self, uint64_t index, uint64_t unit) except *
+    cdef uint64_t *words(self, uint64_t index, uint64_t nr) except *
 
 @cython.final
 cdef class MetricWord:

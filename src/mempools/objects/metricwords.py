@@ -6,13 +6,13 @@ pool's own table, which the directory makes whole, zeroed, once, whoever races f
     root     shape: version << 48 | units << 32 | words of a unit; 7 words unused; then the units, each on cache lines of its own
 
 A word is a double: a unit's part of a sum, added to by a compare-and-swap that is repeated if another thread was faster; or,
-in unit 0 alone, a word that is replaced, of a gauge. Guarantee. Lock-free. Every add is one step: a death before it adds
+in unit 0 alone, one of a gauge's cell. Guarantee. Lock-free. Every add is one step: a death before it adds
 nothing, a death after it loses nothing, and nothing is folded. Price. An add is one locked instruction, on a line that only
 one CPU uses, and the floating-point addition; a sum reads a word for each CPU. As with any sum of doubles, its rounding
 depends on which parts were added where: exact as long as the numbers are integers below 2**53.
 
-Every operation may run beside every other. Adding and reading are relaxed: a sum orders nothing. The owner of a gauge's cell
-is changed by `cas`, which is fully ordered, and read by `load`.
+Every operation may run beside every other. Adding and reading are relaxed: a sum orders nothing. Cells of gauges are three
+words of unit 0 each (parts/gaugecell.py).
 """
 
 import cython
@@ -27,16 +27,21 @@ from cython.cimports.libc.string import memcpy
 from cython.cimports.mempools.layout.mapping import Mapping
 from cython.cimports.mempools.layout.structs import KIND_METRICS
 from cython.cimports.mempools.machine.atomics import (
-    cmpxchg,
     cmpxchg_relaxed,
-    load_acquire,
     read_once,
     this_cpu,
     this_module_step,
-    xchg,
 )
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.poolobject import PoolObject
+from cython.cimports.mempools.parts.gaugecell import (
+    cell_claim,
+    cell_own,
+    cell_owner,
+    cell_read,
+    cell_set,
+    cell_set_at,
+)
 
 from mempools.errors import Corrupt, LayoutMismatch
 
@@ -80,16 +85,17 @@ class MetricWords(PoolObject):
 
     @cython.cfunc
     @cython.exceptval(check=True)
-    def word(self, index: uint64_t, unit: uint64_t) -> cython.pointer(uint64_t):
+    def words(self, index: uint64_t, nr: uint64_t) -> cython.pointer(uint64_t):
+        """`nr` words of unit 0, of which each unit has its own."""
         self.check_open()
-        if self.first == cython.NULL or index >= self.nr_words:
-            raise IndexError(f"word {index}: there are {self.nr_words}")
-        return cython.cast(cython.pointer(uint64_t), self.first + unit * self.stride + index * 8)
+        if self.first == cython.NULL or nr > self.nr_words or index > self.nr_words - nr:
+            raise IndexError(f"words from {index} on: there are {self.nr_words}")
+        return cython.cast(cython.pointer(uint64_t), self.first + index * 8)
 
     def at(self, index: uint64_t, /) -> MetricWord:
         """The word, to add to."""
         word: MetricWord = MetricWord.__new__(MetricWord)
-        word.first = self.word(index, 0)
+        word.first = self.words(index, 1)
         word.pool = self
         word.index = index
         return word
@@ -98,30 +104,37 @@ class MetricWords(PoolObject):
         """Of `nr` words from `index` on, each the sum of its doubles over the units."""
         found: list = []
         i: uint64_t
+        first: cython.pointer(uint64_t) = self.words(index, nr)
         for i in range(nr):
-            found.append(sum_of(self, self.word(index + i, 0)))
+            found.append(sum_of(self, first + i))
         return found
 
-    def load(self, index: uint64_t, /) -> int:
-        """Unit 0's word as an int."""
-        # [A:metricwords.load] acquire; pairs with [F:metricwords.cas]: whoever sees a cell's owner sees what it wrote before.
-        return load_acquire(self.word(index, 0), b"A:metricwords.load")
+    def owner(self, index: uint64_t, /) -> int:
+        """Of the cell of three words at `index`."""
+        return cell_owner(self.words(index, 3))
 
-    def load_float(self, index: uint64_t, /) -> float:
-        """Unit 0's word as a double."""
-        # [A:metricwords.load] as above; pairs with [F:metricwords.store] too: a time that is seen comes with its value.
-        return as_double(load_acquire(self.word(index, 0), b"A:metricwords.load"))
+    def claim(self, index: uint64_t, seen: uint64_t, claimer: uint64_t) -> bool:
+        """The cell is the claimer's, if it is still `seen`'s, as `owner` has said; whether it is."""
+        return cell_claim(self.words(index, 3), seen, claimer)
 
-    def store_float(self, index: uint64_t, value: cython.double) -> None:
-        """Replaces unit 0's word."""
-        # [F:metricwords.store] full; pairs with [A:metricwords.load]: a cell's value is there before its time.
-        xchg(self.word(index, 0), as_bits(value), b"F:metricwords.store")
+    def own(self, index: uint64_t, owner: uint64_t) -> None:
+        """The cell that was claimed is `owner`'s, and its value, too."""
+        cell_own(self.words(index, 3), owner)
 
-    def cas(self, index: uint64_t, expected: uint64_t, new: uint64_t) -> bool:
-        """Replaces unit 0's word if it is `expected`; whether it was."""
-        # [F:metricwords.cas] full; pairs with [A:metricwords.load]: of several that take a cell over, one does, and it sees
-        # what the dead owner wrote.
-        return cmpxchg(self.word(index, 0), expected, new, b"F:metricwords.cas") == expected
+    def cell(self, index: uint64_t, /) -> tuple:
+        """A cell's value and time. Of a set that is under way, or was interrupted, the new value may come with the old time."""
+        value: uint64_t
+        at: uint64_t
+        cell_read(self.words(index, 3), cython.address(value), cython.address(at))
+        return as_double(value), as_double(at)
+
+    def set_cell(self, index: uint64_t, value: cython.double, at: object = None) -> None:
+        """Replaces the value of a cell of one's own, and its time if it has one."""
+        cell: cython.pointer(uint64_t) = self.words(index, 3)
+        if at is None:
+            cell_set(cell, as_bits(value))
+        else:
+            cell_set_at(cell, as_bits(value), as_bits(at))
 
     def __repr__(self) -> str:
         return f"<mempools.MetricWords {self.name!r}, {self.nr_words} words in each of {self.nr_units} units>"
@@ -206,8 +219,8 @@ def open_words(arena: object, mapping: Mapping, name: str, nr_units: uint64_t, n
     seen = read_once(cython.cast(cython.pointer(uint64_t), pool.ref.root), b"metricwords.shape")
     if seen == 0:
         if fits(pool.ref.root_nbytes, want):
-            # [F:metricwords.cas] as above: one shape for all, whoever is first.
-            seen = cmpxchg(cython.cast(cython.pointer(uint64_t), pool.ref.root), 0, want, b"F:metricwords.cas")
+            # Relaxed: one shape for all, whoever is first, and nothing else was written before.
+            seen = cmpxchg_relaxed(cython.cast(cython.pointer(uint64_t), pool.ref.root), 0, want, b"metricwords.shape")
             seen = want if seen == 0 else seen
         else:
             raise LayoutMismatch(
