@@ -21,7 +21,7 @@ from mempools.objects.atomic import AtomicU64
 from mempools.objects.block import Block
 from mempools.objects.contexts import in_noio, may_wait, noio
 from mempools.objects.genpoolobject import GenPool
-from mempools.objects.infos import MempoolStats, PerCpuPoolStats
+from mempools.objects.infos import Maintained, MempoolStats, PerCpuChunkStats, PerCpuPoolStats, PerCpuStats
 from mempools.objects.mempoolobject import Mempool
 from mempools.objects.percpucounter import PerCpuCounter
 from mempools.objects.percpuobject import PerCpu
@@ -30,6 +30,7 @@ from mempools.objects.poison import PoisonWarning
 from mempools.objects.poolobject import trace_allocations
 from mempools.objects.sites import Allocation, allocations
 from mempools.percpupool import PerCpuPool
+from mempools.quota import Quota
 from mempools.store import Store, StoreStats
 
 __all__ = [
@@ -45,16 +46,20 @@ __all__ = [
     "GenPool",
     "LayoutMismatch",
     "LockOrder",
+    "Maintained",
     "Mempool",
     "MempoolStats",
     "NotOwned",
     "PerCpu",
+    "PerCpuChunkStats",
     "PerCpuCounter",
     "PerCpuPool",
     "PerCpuPoolStats",
+    "PerCpuStats",
     "PerCpuWord",
     "PoisonWarning",
     "PoolError",
+    "Quota",
     "StaleHandle",
     "Store",
     "StoreStats",

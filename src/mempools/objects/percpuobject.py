@@ -10,25 +10,35 @@ if not cython.compiled:
     )
 
 from cython.cimports.libc.stdint import uint64_t
-from cython.cimports.mempools.layout.chunks import pool_known
+from cython.cimports.mempools.layout.chunks import pool_known, pool_update
 from cython.cimports.mempools.layout.mapping import Mapping
-from cython.cimports.mempools.layout.structs import KIND_PERCPU, NR_SLOTS
-from cython.cimports.mempools.objects.area import Area, empty_area, fill_area
+from cython.cimports.mempools.layout.structs import KIND_PERCPU, NR_SLOTS, PAGE_BYTES
+from cython.cimports.mempools.machine.atomics import fetch_add_relaxed, read_once, this_module_step, write_once
+from cython.cimports.mempools.machine.hooks import register_module
+from cython.cimports.mempools.objects.area import Area, area_uncharge, empty_area, fill_area
 from cython.cimports.mempools.objects.percpucounter import PerCpuCounter, counter_of
+from cython.cimports.mempools.objects.percpustats import percpu_stats
 from cython.cimports.mempools.objects.poolobject import PoolObject
 from cython.cimports.mempools.objects.words import to_u64
 from cython.cimports.mempools.parts.status import EXHAUSTED, MISMATCH, OK
 from cython.cimports.mempools.pools.percpu import (
     PerCpuConfig,
+    index_lock,
+    index_unlock,
     percpu_alloc,
     percpu_free,
     percpu_setup,
     percpu_this_unit,
 )
-from cython.cimports.mempools.pools.percpuindex import PERCPU_SHIFT, PerCpuTable
+from cython.cimports.mempools.pools.percpuindex import PERCPU_SHIFT, PerCpuTable, refresh
+from cython.cimports.mempools.pools.percpumaintain import PERCPU_LOW, percpu_maintain
 
 from mempools.errors import Exhausted, LayoutMismatch, WouldBlock
+from mempools.objects.balancer import Balancer
 from mempools.objects.contexts import check_wait
+from mempools.objects.infos import Maintained, PerCpuStats
+
+register_module(cython.address(this_module_step))
 
 
 @cython.final
@@ -91,10 +101,15 @@ class PerCpu(PoolObject):
             else:
                 status = percpu_alloc(cython.address(self.units_ref), nbytes, align, False, cython.address(address))
             if status == OK:
+                if not wait and read_once(cython.address(self.units_ref.table.nr_empty), b"percpu.look") < PERCPU_LOW:
+                    self.need_pages()
                 return address
             if self.may_retry(status):
                 continue
+            if self.on_event is not None:
+                self.on_event("alloc_fail", 0, nbytes)
             if status == EXHAUSTED and not wait:
+                self.need_pages()
                 raise WouldBlock(
                     f"pool {self.name!r}: no {nbytes} bytes (aligned to {align}) in the pages that are there; free "
                     "something, or ask with wait=True where waiting is allowed"
@@ -102,8 +117,9 @@ class PerCpu(PoolObject):
             if status == EXHAUSTED:
                 raise Exhausted(
                     f"pool {self.name!r}: no {nbytes} bytes (aligned to {align}), and the arena has no room for one more "
-                    f"chunk of {self.units_ref.nr_units} units of {self.units_ref.unit_nbytes} bytes: "
-                    f"{self.free_pages() * 4096} of {self.mapping.ref.nbytes} bytes are free, maybe in smaller pieces"
+                    f"chunk of {self.units_ref.nr_units} units of {self.units_ref.unit_nbytes} bytes ("
+                    f"{self.free_pages() * 4096} of {self.mapping.ref.nbytes} bytes are free, maybe in smaller pieces), or "
+                    "the system has no memory for its pages"
                 )
             self.fail(status, address, nbytes)
 
@@ -129,8 +145,94 @@ class PerCpu(PoolObject):
         if wait:
             check_wait(self, "PerCpu.alloc", "ask with wait=False")
         area: Area = empty_area(self, size)
-        fill_area(area, self.claim(size, step, wait))
+        if self.quota is not None:
+            self.charge(area)
+        try:
+            fill_area(area, self.claim(size, step, wait))
+        except BaseException:
+            area_uncharge(area)
+            raise
+        if self.on_event is not None:
+            self.on_event("alloc", area.address, size)
         return area
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def charge(self, area: Area) -> cython.int:
+        nbytes: uint64_t = ((area.nbytes - 1 >> PERCPU_SHIFT) + 1 << PERCPU_SHIFT) * self.units_ref.nr_units
+        self.quota.charge(nbytes)
+        area.quota = self.quota
+        area.charged = nbytes
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def need_pages(self) -> cython.int:
+        if self.balancer is not None:
+            self.balancer.wake(self)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def came_back(self, nbytes: uint64_t) -> cython.int:
+        """An area of this process was freed."""
+        nbytes += fetch_add_relaxed(cython.address(self.freed), nbytes, b"percpu.freed")
+        if nbytes >= self.units_ref.unit_nbytes:
+            write_once(cython.address(self.freed), 0, b"percpu.freed")
+            if pool_known(self.ref) > 1:
+                self.need_pages()
+        return 0
+
+    def maintain(self) -> Maintained:
+        """Give back pages that are too many, and keep some ready for requests that may not wait (pcpu_balance_workfn in
+        mm/percpu.c): see `docs/design/percpu.md` for which and how many. With `balance` a thread does it when it is needed.
+
+        May wait for others that allocate: WaitForbidden on event loops; may be called inside `noio`. Thread-safe, process-safe,
+        not lock-free."""
+        populated: uint64_t = 0
+        depopulated: uint64_t = 0
+        status: cython.int
+        check_wait(self, "PerCpu.maintain", "call it from a thread")
+        known: uint64_t = pool_known(self.ref)
+        while True:
+            self.check_open()
+            with cython.nogil:
+                status = percpu_maintain(
+                    cython.address(self.units_ref), cython.address(populated), cython.address(depopulated)
+                )
+            if status == OK or not self.may_retry(status):
+                break
+        if status != OK and status != EXHAUSTED:
+            self.fail(status, 0, 0)
+        if self.on_event is not None:
+            for _ in range(known, pool_known(self.ref)):
+                self.on_event("create_chunk", 0, self.units_ref.unit_nbytes)
+            if populated:
+                self.on_event("populate", 0, populated * PAGE_BYTES)
+            if depopulated:
+                self.on_event("depopulate", 0, depopulated * PAGE_BYTES)
+        return Maintained(populated, depopulated, status == OK)
+
+    def _failed_since(self) -> bool:
+        """Has a request that may not wait failed since the last maintenance?"""
+        return not self.mapping.closed and not self.ref.gone and self.units_ref.table.no_wait_failed != 0
+
+    def stats(self) -> PerCpuStats:
+        """Counts, sizes and fragmentation now (/sys/kernel/debug/percpu_stats in mm/percpu-stats.c). Walks the owner maps, under
+        the pool's short lock. Any context but C signal handlers; thread-safe, process-safe, not lock-free."""
+        while True:
+            self.check_open()
+            pool_update(self.ref)
+            status: cython.int = index_lock(cython.address(self.units_ref))
+            if status == OK:
+                break
+            if not self.may_retry(status):
+                self.fail(status, 0, 0)
+        try:
+            refresh(cython.address(self.units_ref))
+            return percpu_stats(cython.address(self.units_ref))
+        finally:
+            index_unlock(cython.address(self.units_ref))
 
     def counter(self, *, wait: cython.bint = True) -> PerCpuCounter:
         """A counter that starts at 0, of 8 bytes in each unit (percpu_counter_init). Errors and contexts as of `alloc`.
@@ -152,10 +254,14 @@ def open_percpu(
     nr_units: int,
     unit_nbytes: int,
     nr_shares: int | None,
+    balance: bool,
+    quota: object,
 ) -> PerCpu:
     """For Arena: the pool of that name, made if absent; nr_shares None: KeyError if absent. What is None or 0 is as it is, or by
     default."""
     pool: PerCpu = PerCpu.__new__(PerCpu)
+    pool.balancer = Balancer() if balance else None
+    pool.quota = quota
     want: PerCpuConfig
     status: cython.int
     pool.arena = arena

@@ -1,7 +1,9 @@
+from collections.abc import Callable
 from typing import Any, final
 
 from mempools.layout.mapping import Mapping
 from mempools.objects.area import Area
+from mempools.objects.infos import Maintained, PerCpuStats
 from mempools.objects.percpucounter import PerCpuCounter
 from mempools.objects.poolobject import PoolObject
 
@@ -17,6 +19,11 @@ class PerCpu(PoolObject):
     @property
     def this_unit(self) -> int: ...
     def alloc(self, nbytes: int, *, align: int | None = None, wait: bool = True) -> Area: ...
+    on_event: Callable[[str, int, int], object] | None
+    @property
+    def quota(self) -> Any: ...
+    def maintain(self) -> Maintained: ...
+    def stats(self) -> PerCpuStats: ...
     def counter(self, *, wait: bool = True) -> PerCpuCounter: ...
 
 def open_percpu(
@@ -27,4 +34,6 @@ def open_percpu(
     nr_units: int,
     unit_nbytes: int,
     nr_shares: int | None,
+    balance: bool,
+    quota: object,
 ) -> PerCpu: ...
