@@ -65,6 +65,7 @@ EQUIVALENT: dict[Mutation, str] = {
     ): "readers ask only whether it is the same; a value between is stored behind the commit "
     "as the whole one, and differs from the old one",
     ("R:mempoolmake.made", "tear"): f"0 becomes 1: {_ONE_BYTE}",
+    ("R:percpu.ready", "tear"): f"0 becomes 1: {_ONE_BYTE}",
     ("R:proctable.free", "tear"): f"LIVE becomes FREE in the same generation: {_ONE_BYTE}",
     (
         "R:proctable.live",

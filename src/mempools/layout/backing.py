@@ -12,7 +12,8 @@ Rules.
       the taker:  claim the page's byte; look at holes
   The page map's release and acquire are between the two, so the taker sees the flag.
 
-In memory of one process alone there is no file: nothing is given back, and a page that was reads as zeros all the same.
+In memory of one process alone there is no file: nothing is given back. Each page is written to all the same, so that the model
+checker sees whoever touches a page that is gone.
 """
 
 import cython
@@ -22,6 +23,7 @@ if not cython.compiled:
 
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.layout.refs import ArenaRef
+from cython.cimports.mempools.layout.structs import PAGE_SHIFT
 from cython.cimports.mempools.machine.atomics import fill, read_once, this_module_step, write_once
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.machine.memory import punch_range, reserve_range
@@ -45,8 +47,10 @@ def pages_back(arena: cython.pointer(ArenaRef), offset: uint64_t, nbytes: uint64
 @cython.exceptval(check=False)
 def pages_unback(arena: cython.pointer(ArenaRef), offset: uint64_t, nbytes: uint64_t) -> cython.int:
     """Gives the pages back to the system: OK, or INVALID where the file system cannot, and nothing has changed."""
+    at: uint64_t
     if arena.fd < 0:
-        fill(arena.base + offset, 0, nbytes, b"backing.unback")
+        for at in range(nbytes >> PAGE_SHIFT):
+            fill(arena.base + offset + (at << PAGE_SHIFT), 0, 8, b"backing.unback")
         return OK
     if read_once(cython.address(arena.super.holes), b"backing.holes") == 0:
         write_once(cython.address(arena.super.holes), 1, b"backing.holes")
