@@ -8,7 +8,7 @@ from mempools.pools.percpuindex cimport Units
 cdef class PerCpu(PoolObject):
     # constant once opened
     cdef Units units_ref
-    cdef object balancer           # None: nobody but who calls maintain()
+    cdef readonly object balancer  # None: nobody but who calls maintain()
     cdef readonly object quota     # of this process; None: none
     # told what happens: a callable of ("alloc", ...), the offset and bytes; None: nobody
     cdef public object on_event
@@ -16,6 +16,7 @@ cdef class PerCpu(PoolObject):
     cdef object __weakref__
 
     cdef uint64_t claim(self, uint64_t nbytes, uint64_t align, bint wait) except? 0
+    cdef int lock_index(self) except -1
     cdef int charge(self, Area area) except -1
     cdef int need_pages(self) except -1
     cdef int came_back(self, uint64_t nbytes) except -1

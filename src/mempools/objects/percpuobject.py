@@ -30,10 +30,11 @@ from cython.cimports.mempools.pools.percpu import (
     percpu_setup,
     percpu_this_unit,
 )
+from cython.cimports.mempools.pools.percpucheck import percpu_check
 from cython.cimports.mempools.pools.percpuindex import PERCPU_SHIFT, PerCpuTable, refresh
 from cython.cimports.mempools.pools.percpumaintain import PERCPU_LOW, percpu_maintain
 
-from mempools.errors import Exhausted, LayoutMismatch, WouldBlock
+from mempools.errors import Corrupt, Exhausted, LayoutMismatch, WouldBlock
 from mempools.objects.balancer import Balancer
 from mempools.objects.contexts import check_wait
 from mempools.objects.infos import Maintained, PerCpuStats
@@ -220,19 +221,35 @@ class PerCpu(PoolObject):
     def stats(self) -> PerCpuStats:
         """Counts, sizes and fragmentation now (/sys/kernel/debug/percpu_stats in mm/percpu-stats.c). Walks the owner maps, under
         the pool's short lock. Any context but C signal handlers; thread-safe, process-safe, not lock-free."""
-        while True:
-            self.check_open()
-            pool_update(self.ref)
-            status: cython.int = index_lock(cython.address(self.units_ref))
-            if status == OK:
-                break
-            if not self.may_retry(status):
-                self.fail(status, 0, 0)
+        self.lock_index()
         try:
-            refresh(cython.address(self.units_ref))
             return percpu_stats(cython.address(self.units_ref))
         finally:
             index_unlock(cython.address(self.units_ref))
+
+    def check(self) -> None:
+        """Corrupt if the index says otherwise than the owner maps, or an area lies on a page that does not exist. Contexts and
+        safety as of `stats`."""
+        self.lock_index()
+        wrong: cython.p_const_char = percpu_check(cython.address(self.units_ref))
+        index_unlock(cython.address(self.units_ref))
+        if wrong != cython.NULL:
+            raise Corrupt(f"pool {self.name!r}: {wrong.decode()}")
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def lock_index(self) -> cython.int:
+        """It is the caller's, and what was freed is taken up."""
+        status: cython.int
+        while True:
+            self.check_open()
+            pool_update(self.ref)
+            status = index_lock(cython.address(self.units_ref))
+            if status == OK:
+                refresh(cython.address(self.units_ref))
+                return 0
+            if not self.may_retry(status):
+                self.fail(status, 0, 0)
 
     def counter(self, *, wait: cython.bint = True) -> PerCpuCounter:
         """A counter that starts at 0, of 8 bytes in each unit (percpu_counter_init). Errors and contexts as of `alloc`.
