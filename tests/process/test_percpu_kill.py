@@ -89,6 +89,7 @@ def test_a_kill_in_any_crash_window_loses_nothing(operation):
     with Arena.anonymous("512K") as arena:
         pool = arena.percpu("traced", nr_units=2, unit_nbytes=2 * PAGE, shares=0, balance=False)
         mine = pool.alloc(100)
+        pool.alloc(4).free()
         with steps.trace(op="window") as hook:
             operation(pool)
         mine.free()
