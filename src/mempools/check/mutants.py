@@ -65,6 +65,14 @@ EQUIVALENT: dict[Mutation, str] = {
     ): "readers ask only whether it is the same; a value between is stored behind the commit "
     "as the whole one, and differs from the old one",
     ("R:mempoolmake.made", "tear"): f"0 becomes 1: {_ONE_BYTE}",
+    (
+        "R:percpuref.over",
+        "swap",
+    ): "it is the last thing that a release does; until it is seen the next life does not begin, as if the release took longer",
+    (
+        "R:percpuref.over",
+        "tear",
+    ): "what is between is no process's registration, and not over: whoever sees it takes the release to be under way",
     ("R:percpu.ready", "tear"): f"0 becomes 1: {_ONE_BYTE}",
     ("R:proctable.free", "tear"): f"LIVE becomes FREE in the same generation: {_ONE_BYTE}",
     (
