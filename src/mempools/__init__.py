@@ -25,6 +25,7 @@ from mempools.objects.infos import Maintained, MempoolStats, PerCpuChunkStats, P
 from mempools.objects.mempoolobject import Mempool
 from mempools.objects.percpucounter import PerCpuCounter
 from mempools.objects.percpuobject import PerCpu
+from mempools.objects.percpurefobject import PerCpuRef
 from mempools.objects.percpuword import PerCpuWord
 from mempools.objects.poison import PoisonWarning
 from mempools.objects.poolobject import trace_allocations
@@ -55,6 +56,7 @@ __all__ = [
     "PerCpuCounter",
     "PerCpuPool",
     "PerCpuPoolStats",
+    "PerCpuRef",
     "PerCpuStats",
     "PerCpuWord",
     "PoisonWarning",

@@ -17,6 +17,7 @@ from cython.cimports.mempools.machine.atomics import fetch_add_relaxed, read_onc
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.area import Area, area_uncharge, empty_area, fill_area
 from cython.cimports.mempools.objects.percpucounter import PerCpuCounter, counter_of
+from cython.cimports.mempools.objects.percpurefobject import PerCpuRef, new_ref
 from cython.cimports.mempools.objects.percpustats import percpu_stats
 from cython.cimports.mempools.objects.poolobject import PoolObject
 from cython.cimports.mempools.objects.words import to_u64
@@ -33,6 +34,7 @@ from cython.cimports.mempools.pools.percpu import (
 from cython.cimports.mempools.pools.percpucheck import percpu_check
 from cython.cimports.mempools.pools.percpuindex import PERCPU_SHIFT, PerCpuTable, refresh
 from cython.cimports.mempools.pools.percpumaintain import PERCPU_LOW, percpu_maintain
+from cython.cimports.mempools.pools.percpuref import REF_BYTES
 
 from mempools.errors import Corrupt, Exhausted, LayoutMismatch, WouldBlock
 from mempools.objects.balancer import Balancer
@@ -255,6 +257,23 @@ class PerCpu(PoolObject):
         """A counter that starts at 0, of 8 bytes in each unit (percpu_counter_init). Errors and contexts as of `alloc`.
         Thread-safe, process-safe, not lock-free."""
         return counter_of(self.alloc(8, align=8, wait=wait))
+
+    def refcount(
+        self,
+        release: object = None,
+        *,
+        atomic: cython.bint = False,
+        dead: cython.bint = False,
+        allow_reinit: cython.bint = False,
+        wait: cython.bint = True,
+    ) -> PerCpuRef:
+        """A reference count with one reference, 64 bytes in each unit (percpu_ref_init); `release()` is called when the last one
+        is put. `atomic`: one word for all CPUs from the start (PERCPU_REF_INIT_ATOMIC). `dead`: killed, zero and released, to
+        be begun by `reinit` (PERCPU_REF_INIT_DEAD). `allow_reinit`: `reinit` may be called (PERCPU_REF_ALLOW_REINIT). Errors and
+        contexts as of `alloc`. Thread-safe, process-safe, not lock-free."""
+        if release is not None and not callable(release):
+            raise TypeError(f"release {release!r}: it is called")
+        return new_ref(self.alloc(REF_BYTES, align=REF_BYTES, wait=wait), release, atomic, dead, allow_reinit)
 
     def __repr__(self) -> str:
         return (

@@ -6,6 +6,7 @@ from mempools.objects.area import Area
 from mempools.objects.balancer import Balancer
 from mempools.objects.infos import Maintained, PerCpuStats
 from mempools.objects.percpucounter import PerCpuCounter
+from mempools.objects.percpurefobject import PerCpuRef
 from mempools.objects.poolobject import PoolObject
 
 @final
@@ -28,6 +29,15 @@ class PerCpu(PoolObject):
     def maintain(self) -> Maintained: ...
     def stats(self) -> PerCpuStats: ...
     def check(self) -> None: ...
+    def refcount(
+        self,
+        release: Callable[[], object] | None = None,
+        *,
+        atomic: bool = False,
+        dead: bool = False,
+        allow_reinit: bool = False,
+        wait: bool = True,
+    ) -> PerCpuRef: ...
     def counter(self, *, wait: bool = True) -> PerCpuCounter: ...
 
 def open_percpu(
