@@ -80,6 +80,7 @@ EQUIVALENT: dict[Mutation, str] = {
         "tear",
     ): "the writer holds the slot's mend lock, under which whoever acts on the state reads it again; "
     "without it only whether LIVE stands there counts, one byte",
+    ("R:unitcounter.lock", "tear"): "what is between is nobody's registration: whoever sees it finds the lock taken",
     ("R:shares.live", "tear"): f"SETUP becomes LIVE under the same slot and generation: {_ONE_BYTE}",
 }
 _TRY_EQUIVALENT = 5_000  # executions
