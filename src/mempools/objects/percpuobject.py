@@ -35,6 +35,7 @@ from cython.cimports.mempools.pools.percpucheck import percpu_check
 from cython.cimports.mempools.pools.percpuindex import PERCPU_SHIFT, PerCpuTable, refresh
 from cython.cimports.mempools.pools.percpumaintain import PERCPU_LOW, percpu_maintain
 from cython.cimports.mempools.pools.percpuref import REF_BYTES
+from cython.cimports.mempools.pools.unitcounter import COUNTER_BYTES
 
 from mempools.errors import Corrupt, Exhausted, LayoutMismatch, WouldBlock
 from mempools.objects.balancer import Balancer
@@ -253,10 +254,33 @@ class PerCpu(PoolObject):
             if not self.may_retry(status):
                 self.fail(status, 0, 0)
 
-    def counter(self, *, wait: cython.bint = True) -> PerCpuCounter:
-        """A counter that starts at 0, of 8 bytes in each unit (percpu_counter_init). Errors and contexts as of `alloc`.
-        Thread-safe, process-safe, not lock-free."""
-        return counter_of(self.alloc(8, align=8, wait=wait))
+    def counter(self, value: object = 0, *, batch: object = None, wait: cython.bint = True) -> PerCpuCounter:
+        """A counter that starts at `value`, of 48 bytes in each unit (percpu_counter_init). `batch`: what a unit's part may come
+        to before it is folded, 1 to 2**31; by default the kernel's, 32 or twice the number of units. Errors and contexts as of
+        `alloc`. Thread-safe, process-safe, not lock-free."""
+        return self.counters(1, value, batch=batch, wait=wait)[0]
+
+    def counters(
+        self, nr: object, value: object = 0, *, batch: object = None, wait: cython.bint = True
+    ) -> list[PerCpuCounter]:
+        """`nr` of them in one area, side by side, which is freed when all are dropped (percpu_counter_init_many). The rest as for
+        `counter`."""
+        made: list = []
+        i: uint64_t
+        if not 1 <= nr <= self.units_ref.unit_nbytes // COUNTER_BYTES:
+            raise ValueError(
+                f"nr {nr!r}: an area has room for 1 to {self.units_ref.unit_nbytes // COUNTER_BYTES} counters"
+            )
+        if batch is None:
+            batch = max(32, 2 * self.units_ref.nr_units)
+        if not 1 <= batch <= 1 << 31:
+            raise ValueError(f"batch {batch!r}: 1 to 2**31")
+        area: Area = self.alloc(nr * COUNTER_BYTES, align=8, wait=wait)
+        for i in range(cython.cast(uint64_t, nr)):
+            counter: PerCpuCounter = counter_of(area, i, batch)
+            counter.set(value)
+            made.append(counter)
+        return made
 
     def refcount(
         self,

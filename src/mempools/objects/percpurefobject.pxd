@@ -15,7 +15,6 @@ cdef class PerCpuRef:
     cdef bint take(self, uint64_t nr, bint live) except -1
     cdef uint64_t check_nr(self, object nr) except 0
     cdef int give(self, uint64_t nr) except -1
-    cdef bint lives(self, uint64_t registration) noexcept
     cdef int settle(self, int status) except -1
     cdef bint run_release(self, uint64_t dead) except -1
     cdef int is_gone(self) except -1

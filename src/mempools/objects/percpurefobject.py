@@ -8,7 +8,7 @@ if not cython.compiled:
     )
 
 from cython.cimports.libc.stdint import uint64_t
-from cython.cimports.mempools.layout.structs import NR_SLOTS, STATE_LIVE
+from cython.cimports.mempools.layout.proctable import registration_lives
 from cython.cimports.mempools.machine.atomics import read_once, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.area import Area
@@ -247,20 +247,9 @@ class PerCpuRef:
             if ref_fold(cython.address(self.ref)) == DOUBLE_FREE:
                 self.settle(DOUBLE_FREE)
         dead = ref_releaser(cython.address(self.ref))
-        if dead == REF_OVER or (dead and self.lives(dead)):
+        if dead == REF_OVER or (dead and registration_lives(self.area.pool.ref.arena, dead)):
             return False
         return self.run_release(dead)
-
-    @cython.cfunc
-    @cython.exceptval(check=False)
-    def lives(self, registration: uint64_t) -> cython.bint:
-        slot: uint64_t = registration & 0xFF
-        if slot == 0 or slot > NR_SLOTS:
-            return False
-        return (
-            read_once(cython.address(self.area.pool.ref.arena.slots[slot].state), b"percpuref.lives")
-            == registration & ~cython.cast(uint64_t, 0xFF) | STATE_LIVE
-        )
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

@@ -20,8 +20,10 @@ Rules. The alloc lock all the time; the index lock for each look and each decisi
 is looked at anew after it. What differs from the kernel: a chunk that is wholly free gives back its pages, not its place in the
 arena, because other processes know it; and frees start nothing, because they take no lock.
 
-Crash window [D:percpumaintain.isolated]: a chunk is isolated and nobody depopulates it. It serves requests that fit nowhere
-else, and the next maintenance goes on with it.
+Crash windows (and those of percpupages.py):
+  [D:percpumaintain.isolated]  a chunk is isolated and nobody depopulates it. It serves requests that fit nowhere else, and the
+                               next maintenance goes on with it.
+  [D:percpumaintain.cleared]   bits are cleared and the pages exist still: the next population finds them there.
 """
 
 import cython
@@ -111,7 +113,7 @@ def depopulate(units: cython.pointer(Units), i: uint64_t, bits: uint64_t) -> cyt
     populated: uint64_t = read_once(cython.address(index.populated), b"percpumaintain.look")
     status: cython.int
     write_once(cython.address(index.populated), populated & ~bits, b"percpumaintain.depopulate")
-    window(b"D:percpupages.cleared")
+    window(b"D:percpumaintain.cleared")
     summarise(units, index)
     index_unlock(units)
     if punch_blocks(units, i, bits) != OK:

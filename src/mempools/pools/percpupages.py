@@ -14,7 +14,6 @@ touch no page of a unit.
 
 Crash windows:
   [D:percpupages.reserved]  pages exist and no bit says so: the next population finds them there.
-  [D:percpupages.cleared]   bits are cleared and the pages exist still: likewise.
   [D:percpupages.punched]   some units have the page, others not: no bit says that they do.
 """
 
