@@ -134,7 +134,16 @@ def together(options, arena, most):
 
     counts = sorted({1, 2, most // 2, most} - {0})
     cases = {}
+    own = [pool.counter() for _ in range(most)]
+
+    def alone():
+        """A number of its own: what else being busy at once costs, caches and pipelines that are shared."""
+        counter.sync()
+        mine = own[os.getpid() % most]
+        return lambda: counter_adds(mine, calls), calls
+
     for nr in counts:
+        cases[f"a counter each, compiled, {nr} at once"] = functools.partial(at_once, nr, alone)
         for name, loop, shared in (
             ("PerCpuCounter", counter_adds, counter),
             ("PerCpuRef pair", ref_pairs, ref),

@@ -39,11 +39,31 @@ from cython.cimports.mempools.machine.atomics import (
     xchg_acquire,
 )
 from cython.cimports.mempools.machine.hooks import register_module
-from cython.cimports.mempools.parts.lanes import clz64, ctz64, every_lane, free_lanes, popcount64
-from cython.cimports.mempools.parts.owners import START
+from cython.cimports.mempools.parts.lanes import clz64, ctz64, every_lane, free_lanes
 from cython.cimports.mempools.parts.search import NOWHERE, find_run
 
 register_module(cython.address(this_module_step))
+
+# Of the free lanes of a word: how many, and the longest run of them.
+_free = cython.declare(cython.uchar[256])
+_longest = cython.declare(cython.uchar[256])
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def fill_tables() -> cython.void:
+    lanes: cython.int
+    lane: cython.int
+    run: cython.int
+    for lanes in range(256):
+        _free[lanes] = _longest[lanes] = run = 0
+        for lane in range(8):
+            run = run + 1 if lanes >> lane & 1 else 0
+            _free[lanes] += lanes >> lane & 1
+            _longest[lanes] = run if run > _longest[lanes] else _longest[lanes]
+
+
+fill_tables()
 
 
 @cython.cfunc
@@ -86,30 +106,21 @@ def scan_block(map: cython.pointer(uint64_t), block: uint64_t) -> uint64_t:
     left: uint64_t = BLOCK_GRANULES
     largest: uint64_t = 0
     nr_free: uint64_t = 0
-    lane: uint64_t
     for w in range(block * BLOCK_GRANULES // 8, (block + 1) * BLOCK_GRANULES // 8):
         word = read_once(cython.address(map[w]), b"percpuindex.scan")
         lanes = free_lanes(word)
-        areas += popcount64(word & every_lane(START))
         if lanes == 0xFF:
             run += 8
             nr_free += 8
             continue
-        lane = 0
-        while lane < 8:
-            taken = (~lanes & 0xFF) >> lane
-            if taken == 0:
-                run += 8 - lane
-                nr_free += 8 - lane
-                break
-            run += ctz64(taken)
-            nr_free += ctz64(taken)
-            if left == BLOCK_GRANULES:
-                left = run
-            if run > largest:
-                largest = run
-            run = 0
-            lane += ctz64(taken) + 1
+        areas += ((word >> 7) & every_lane(1)) * every_lane(1) >> 56
+        nr_free += _free[lanes]
+        taken = ~lanes & 0xFF
+        run += ctz64(taken)
+        left = left if left < BLOCK_GRANULES else run
+        largest = run if run > largest else largest
+        largest = _longest[lanes] if _longest[lanes] > largest else largest
+        run = clz64(taken) - 56
     return pack(left, run, run if run > largest else largest, nr_free, areas)
 
 
