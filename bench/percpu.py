@@ -161,7 +161,8 @@ def together(options, arena, most):
     before, number = raw.value, calls // 10
     at_once(2, of_python("raw.value += 1", number, raw=raw))
     lost = 1 - (raw.value - before) / (2 * number)
-    targets = [Target(f"PerCpuCounter, compiled, {counts[-1]} at once", 1.2, of="PerCpuCounter, compiled, 1 at once")]
+    most_at_once = f"compiled, {counts[-1]} at once"
+    targets = [Target(f"PerCpuCounter, {most_at_once}", 1.2, of=f"a counter each, {most_at_once}")]
     facts = {
         "RawValue += 1 by two processes": f"{lost:.0%} of the updates were lost; those of PerCpuCounter: none",
         "in C, for comparison": "rseq increment of librseq 2.0 ns on another machine (2026-08)",
