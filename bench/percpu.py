@@ -116,7 +116,7 @@ def together(options, arena, most):
     calls = 10 * CALLS // options.scale
     pool = arena.percpu("together", balance=False)
     counter, ref, atomic = pool.counter(), pool.refcount(), pool.refcount(atomic=True)
-    rarely, seldom = pool.counter(batch=256), pool.counter(batch=4096)
+    often, seldom = pool.counter(batch=max(32, 2 * pool.nr_units)), pool.counter(batch=4096)
     raw, value = RawValue("q"), multiprocessing.Value("q")
 
     def of_python(statement, number, **names):
@@ -147,7 +147,7 @@ def together(options, arena, most):
         cases[f"a counter each, compiled, {nr} at once"] = functools.partial(at_once, nr, alone)
         for name, loop, shared in (
             ("PerCpuCounter", counter_adds, counter),
-            ("PerCpuCounter, batch 256", counter_adds, rarely),
+            ("PerCpuCounter, the kernel's batch", counter_adds, often),
             ("PerCpuCounter, batch 4096", counter_adds, seldom),
             ("PerCpuRef pair", ref_pairs, ref),
             ("PerCpuRef pair in atomic mode", ref_pairs, atomic),

@@ -256,7 +256,8 @@ class PerCpu(PoolObject):
 
     def counter(self, value: object = 0, *, batch: object = None, wait: cython.bint = True) -> PerCpuCounter:
         """A counter that starts at `value`, of 128 bytes in each unit (percpu_counter_init). `batch`: what a unit's part may come
-        to before it is folded, 1 to 2**31; by default the kernel's, 32 or twice the number of units. Errors and contexts as of
+        to before it is folded, 1 to 2**31; by default 256, or 16 times the number of units (the kernel's is an eighth of
+        that: see `docs/benchmarks.md` for what it costs). Errors and contexts as of
         `alloc`. Thread-safe, process-safe, not lock-free."""
         return self.counters(1, value, batch=batch, wait=wait)[0]
 
@@ -272,7 +273,7 @@ class PerCpu(PoolObject):
                 f"nr {nr!r}: an area has room for 1 to {self.units_ref.unit_nbytes // COUNTER_BYTES} counters"
             )
         if batch is None:
-            batch = max(32, 2 * self.units_ref.nr_units)
+            batch = max(256, 16 * self.units_ref.nr_units)
         if not 1 <= batch <= 1 << 31:
             raise ValueError(f"batch {batch!r}: 1 to 2**31")
         area: Area = self.alloc(nr * COUNTER_BYTES, align=COUNTER_ALIGN, wait=wait)
