@@ -17,7 +17,9 @@ from mempools.errors import Corrupt, LayoutMismatch
 from mempools.layout.proctable import Process, snapshot
 from mempools.layout.superblock import inspect
 from mempools.objects import observing
-from mempools.objects.observing import META, PAGE, RESERVE, SHARED, STRUCT, Read, SeenChunk, SeenPool
+from mempools.objects.observing import META, PAGE, RESERVE, SHARED, STRUCT, SeenChunk, SeenPool
+
+Read = Callable[[int, int], bytes]
 
 FREE = 0  # owners are numbers: this, a slot of the process table, or one of the names below
 OWNERS = {FREE: "free", RESERVE: "reserve", STRUCT: "structures", SHARED: "shared", META: "nobody's"}
