@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from mempools import sizes
-from mempools.edges.drawing import DIM, EDGE, INK, PAPER, Drawing, Rect, Text, fitting
+from mempools.edges.drawing import DIM, EDGE, PAPER, Drawing, Rect, Text, fitting
 from mempools.objects.observing import PAGE, RESERVE, SHARED, STRUCT
 from mempools.picture import FREE, Granules, Picture, PoolPicture, Region
 
@@ -243,7 +243,7 @@ def pieces(granules: tuple[Granules, ...], nr: int) -> list[dict[int, int]]:
 
 
 def _holders(picture: Picture, colours: Colours, parts: list[Rect | Text], y: float) -> float:
-    _heading(parts, y, "Who holds what in the pools", "of the arena")
+    _heading(parts, y, "Who holds what in the pools", "bytes, part of the arena")
     y += 10
     rows = list(holder_rows(picture))
     most = max((nbytes for _, _, nbytes in rows), default=1)
@@ -261,7 +261,7 @@ def _holders(picture: Picture, colours: Colours, parts: list[Rect | Text], y: fl
 
 _WORDS = {
     FREE: "free in pools",
-    STRUCT: "structures: stores' values, tables",
+    STRUCT: "structures: values of stores, tables",
     RESERVE: "in reserve, nobody's",
     SHARED: "shared by pickling",
 }
@@ -272,10 +272,44 @@ def holder_rows(picture: Picture) -> Iterator[tuple[int, str, int]]:
     held = dict(picture.by_owner)
     slots = sorted(picture.processes, key=lambda process: -held.get(process.slot, 0))
     for process in slots:
-        words = f"process {process.pid}" + ("" if process.alive else ", dead: about to be swept")
+        words = f"process {process.pid}" + ("" if process.alive else ", dead: to be swept")
         yield process.slot, words, held.pop(process.slot, 0)
     for owner, words in reversed(_WORDS.items()):
         if owner in held:
             yield owner, words, held.pop(owner)
     for owner, nbytes in held.items():
         yield owner, "a process that has gone", nbytes
+
+
+# ---- as JSON
+
+
+def as_json(picture: Picture) -> dict[str, object]:
+    """What `mempools map --json` prints."""
+    return {
+        "name": picture.name,
+        "id": picture.id,
+        "arena_bytes": picture.nbytes,
+        "free_bytes": picture.free,
+        "pools": [
+            {
+                "name": pool.name,
+                "kind": pool.kind,
+                "granule": pool.granule,
+                "arena_bytes": pool.nbytes,
+                "size": pool.size,
+                "blocks": pool.nr_blocks,
+                "bytes_by_owner": {picture.owner(owner): nbytes for owner, nbytes in pool.by_owner.items()},
+                "counters": pool.counters,
+            }
+            for pool in picture.pools
+        ],
+        "processes": [
+            {"pid": process.pid, "alive": process.alive, "bytes": picture.by_owner.get(process.slot, 0)}
+            for process in picture.processes
+        ],
+        "regions": [
+            {"offset": region.offset, "bytes": region.nbytes, "what": region.what, "pool": region.pool}
+            for region in picture.regions
+        ],
+    }
