@@ -130,5 +130,9 @@ def _part(part: Rect | Text) -> str:
 
 def fitting(text: str, size: float, width: float) -> str:
     """The text, or what of it fits, with an ellipsis."""
-    room = int(width / (size * CHAR))
-    return text if len(text) <= room else text[: max(room - 1, 0)] + "…"
+    return shortened(text, int(width / (size * CHAR)))
+
+
+def shortened(text: str, nr: int) -> str:
+    """The text in at most `nr` characters, with an ellipsis where some are left out."""
+    return text if len(text) <= nr else text[: max(nr - 1, 0)] + "…"

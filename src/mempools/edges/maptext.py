@@ -3,18 +3,18 @@
 import os
 from collections.abc import Iterator
 from itertools import groupby
-from string import ascii_lowercase, digits
+from string import ascii_lowercase
 from typing import TextIO
 
 from mempools import sizes
 from mempools.edges.arenamap import cell_bytes, cells, holder_rows, percent
-from mempools.edges.drawing import CHAR, fitting
+from mempools.edges.drawing import shortened
 from mempools.picture import Picture, Region
 
 MIN_WIDTH, MAX_ROWS = 40, 16
-_LETTERS = ascii_lowercase + digits
+_LETTERS = ascii_lowercase  # beyond them it begins again
 # Of the 256 colours of terminals, those next to the drawing's: a background, and what can be read on it.
-_COLOURS = ((25, 231), (214, 16), (36, 231), (166, 231), (117, 16), (175, 16), (142, 16), (95, 231))
+_COLOURS = ((32, 231), (214, 16), (36, 231), (166, 231), (117, 16), (175, 16), (142, 16), (95, 231))
 _RESET = "\x1b[0m"
 
 
@@ -46,7 +46,7 @@ def lines(picture: Picture, width: int, colour: bool) -> Iterator[str]:
         letter = letters[pool.name]
         taken = f"{percent(pool.size - pool.free, pool.size):>6} taken" if pool.size else ""
         line = (
-            f" {fitting(pool.name, 1, name_width * CHAR + 0.01):<{name_width}} {pool.kind[:kinds]:<{kinds}} "
+            f" {shortened(pool.name, name_width):<{name_width}} {pool.kind[:kinds]:<{kinds}} "
             f"{sizes.text(pool.nbytes):>8} {percent(pool.nbytes, picture.nbytes):>7} {taken}"
         )
         mark = f" {letter.upper()} "
@@ -54,7 +54,7 @@ def lines(picture: Picture, width: int, colour: bool) -> Iterator[str]:
     yield ""
     words_width = min(36, width - 21)
     for _, words, nbytes in holder_rows(picture):
-        words = fitting(words, 1, words_width * CHAR + 0.01)
+        words = shortened(words, words_width)
         yield f" {words:<{words_width}} {sizes.text(nbytes):>9} {percent(nbytes, picture.nbytes):>8}"
 
 
@@ -67,14 +67,16 @@ def _character(region: Region, taken: float, letters: dict[str, str]) -> str:
 
 def _row(row: list[tuple[str, str | None]], letters: dict[str, str], colour: bool) -> str:
     parts = []
-    for pool, group in groupby(row, key=lambda item: item[1]):
-        text = "".join(character for character, _ in group)
+    for (character, pool), group in groupby(row):
+        text = character * len(list(group))
         parts.append(text if pool is None else _painted(text, letters[pool], colour))
     return "".join(parts)
 
 
 def _painted(text: str, letter: str, colour: bool) -> str:
+    """Capitals on their pool's colour, small letters in it."""
     if not colour:
         return text
     back, front = _COLOURS[_LETTERS.index(letter) % len(_COLOURS)]
-    return f"\x1b[48;5;{back};38;5;{front}m{text}{_RESET}"
+    style = f"38;5;{back}" if text.islower() else f"48;5;{back};38;5;{front}"
+    return f"\x1b[{style}m{text}{_RESET}"

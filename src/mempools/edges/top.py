@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from mempools import sizes
 from mempools.edges.arenamap import percent
-from mempools.edges.drawing import fitting
+from mempools.edges.drawing import shortened
+from mempools.edges.stat import count_of
 from mempools.picture import Observer, Picture, PoolPicture
 
 if TYPE_CHECKING:
@@ -35,19 +36,32 @@ class Look:
 
 @dataclass(frozen=True)
 class Row:
-    """A pool. `taken` bytes of `size`; per second since the look before: allocations and frees (None: the kind does not count
-    them, or there was no look before) and taken bytes more. `waiters` now, of a mempool. `note`: what else the kind counts."""
+    """A pool. `taken` bytes of `size` in `count` blocks, areas or keys; per second since the look before: allocations (of a store:
+    changes) and frees (None: the kind does not count them, or there was no look before) and taken bytes more."""
 
     name: str
     kind: str
     nbytes: int
     size: int
     taken: int
+    count: int
     allocs: float | None
     frees: float | None
     growth: float | None
-    waiters: int | None
-    note: str
+
+
+@dataclass(frozen=True)
+class Reserve:
+    """What a Mempool or a PerCpuPool keeps ready: `level` of `full` elements, how many `waiters` there are now. Per second since the
+    look before, None without one: elements put in, waits that ended well, and requests that got none (of a Mempool: timed out)."""
+
+    name: str
+    level: int
+    full: int
+    waiters: int
+    refills: float | None
+    waits: float | None
+    misses: float | None
 
 
 def look(observer: Observer) -> Look:
@@ -73,19 +87,6 @@ def _freed(pool: PoolPicture) -> int | None:
     return pool.counters["frees"] if pool.kind == "mempool" and pool.counters else None
 
 
-def _note(pool: PoolPicture, before: PoolPicture | None, seconds: float) -> str:
-    c = pool.counters
-    if pool.kind in ("mempool", "percpu_pool") and c:
-        refills = _rate(c["refills"], before.counters.get("refills") if before else None, seconds)
-        text = f"reserve {c['curr_nr']}/{c['min_nr']}" + ("" if refills is None else f", {_short(refills)} refills/s")
-        missed = "misses" if pool.kind == "percpu_pool" else "timeouts"
-        return text + (f", {c['timeouts']} {missed}" if c["timeouts"] else "")
-    if pool.kind == "store" and c:
-        ratio = f", {c['logical_bytes'] / c['stored_bytes']:.2f} times smaller" if c["stored_bytes"] else ""
-        return f"{c['count']} keys{ratio}"
-    return f"{pool.nr_blocks} {'areas' if pool.kind == 'percpu' else 'blocks'}"
-
-
 def _rate(now: int | None, before: int | None, seconds: float) -> float | None:
     return None if now is None or before is None or seconds <= 0 else (now - before) / seconds
 
@@ -105,11 +106,10 @@ def rows(now: Look, before: Look | None, sort: str) -> list[Row]:
                 pool.nbytes,
                 pool.size,
                 taken,
+                count_of(pool),
                 _rate(_allocated(pool), _allocated(then) if then else None, seconds),
                 _rate(_freed(pool), _freed(then) if then else None, seconds),
                 _rate(taken, then.size - then.free if then else None, seconds),
-                pool.counters.get("waiters") if pool.kind == "mempool" else None,
-                _note(pool, then, seconds),
             )
         )
     keys: dict[str, Callable[[Row], float]] = {
@@ -119,6 +119,20 @@ def rows(now: Look, before: Look | None, sort: str) -> list[Row]:
         "name": lambda row: 0,
     }
     return sorted(sorted(found, key=lambda row: row.name), key=keys[sort])
+
+
+def reserves(now: Look, before: Look | None) -> list[Reserve]:
+    """Of the pools that have one, in order of their names."""
+    old = {(pool.name, pool.kind): pool.counters for pool in before.picture.pools} if before else {}
+    seconds = now.at - before.at if before else 0.0
+    found = []
+    for pool in now.picture.pools:
+        counters = pool.counters
+        if "min_nr" in counters:
+            then = old.get((pool.name, pool.kind), {})
+            rates = [_rate(counters[what], then.get(what), seconds) for what in ("refills", "waits", "timeouts")]
+            found.append(Reserve(pool.name, counters["curr_nr"], counters["min_nr"], counters["waiters"], *rates))
+    return sorted(found, key=lambda reserve: reserve.name)
 
 
 # ---- the lines
@@ -142,7 +156,7 @@ def _change(rate: float | None) -> str:
     return "0" if abs(rate) < 0.5 else f"{'+' if rate > 0 else '-'}{sizes.text(round(abs(rate)))}"
 
 
-_HEADINGS = f"{'KIND':<11} {'MEMORY':>8} {'TAKEN':>6} {'ALLOC/S':>7} {'FREE/S':>7} {'WAIT':>4} {'GROWTH/S':>9}"
+_HEADINGS = f"{'KIND':<11} {'MEMORY':>8} {'TAKEN':>6} {'COUNT':>7} {'ALLOC/S':>7} {'FREE/S':>7} {'GROWTH/S':>9}"
 _NAME = 18  # columns of a name, at least
 
 
@@ -157,31 +171,37 @@ def lines(now: Look, before: Look | None, width: int, sort: str) -> Iterator[tup
     state = f"{alive} process{'es' * (alive != 1)}" + (f", {dead} dead" if dead else "")
     yield cut(f"{picture.name}: {sizes.text(picture.nbytes)}, {used} in pools, {state}"), False
     yield cut(_REMOVED if now.removed else ""), False
-    yield cut(f"{'POOL':<{name}} {_HEADINGS}  NOTE"), True
+    yield cut(f"{'POOL':<{name}} {_HEADINGS}"), True
     for row in rows(now, before, sort):
         taken = percent(row.taken, row.size) if row.size else "-"
-        waiters = "-" if row.waiters is None else str(row.waiters)
-        yield (
-            cut(
-                f"{fitting(row.name, 1, name * 0.6 + 0.01):<{name}} {row.kind:<11} {sizes.text(row.nbytes):>8} {taken:>6} "
-                f"{_short(row.allocs):>7} {_short(row.frees):>7} {waiters:>4} {_change(row.growth):>9}  {row.note}"
-            ),
-            False,
+        line = (
+            f"{shortened(row.name, name):<{name}} {row.kind:<11} {sizes.text(row.nbytes):>8} {taken:>6} {row.count:>7} "
+            f"{_short(row.allocs):>7} {_short(row.frees):>7} {_change(row.growth):>9}"
         )
+        yield cut(line), False
+    if kept := reserves(now, before):
+        yield "", False
+        heading = f"{'RESERVE':<{name}} {'LEVEL':<11} {'WAITERS':>8} {'WAITS/S':>14} {'REFILLS/S':>10} {'MISSES/S':>14}"
+        yield cut(heading), True
+        for reserve in kept:
+            level = f"{reserve.level} of {reserve.full}"
+            line = (
+                f"{shortened(reserve.name, name):<{name}} {level:<11} {reserve.waiters:>8} "
+                f"{_short(reserve.waits):>14} {_short(reserve.refills):>10} {_short(reserve.misses):>14}"
+            )
+            yield cut(line), False
     yield "", False
-    yield cut(f"{'PROCESS':<{name}} {'STATE':<11} {'HOLDS':>8} {'':>6} {'':>7} {'':>7} {'':>4} {'GROWTH/S':>9}"), True
+    yield cut(f"{'PROCESS':<{name}} {'STATE':<11} {'HOLDS':>8} {'':>6} {'':>7} {'':>7} {'':>7} {'GROWTH/S':>9}"), True
     seconds = now.at - before.at if before else 0.0
     for process in sorted(picture.processes, key=lambda process: -picture.by_owner.get(process.slot, 0)):
         held = picture.by_owner.get(process.slot, 0)
         known = before is not None and process.slot in before.picture.slots
         then = before.picture.by_owner.get(process.slot, 0) if before is not None and known else None
-        yield (
-            cut(
-                f"{process.pid:<{name}} {'alive' if process.alive else 'dead':<11} {sizes.text(held):>8} "
-                f"{percent(held, picture.nbytes):>6} {'':>7} {'':>7} {'':>4} {_change(_rate(held, then, seconds)):>9}"
-            ),
-            False,
+        line = (
+            f"{process.pid:<{name}} {'alive' if process.alive else 'dead':<11} {sizes.text(held):>8} "
+            f"{percent(held, picture.nbytes):>6} {'':>7} {'':>7} {'':>7} {_change(_rate(held, then, seconds)):>9}"
         )
+        yield cut(line), False
 
 
 def as_json(now: Look, before: Look | None, sort: str) -> dict[str, object]:
@@ -192,6 +212,7 @@ def as_json(now: Look, before: Look | None, sort: str) -> dict[str, object]:
         "arena_bytes": now.picture.nbytes,
         "free_bytes": now.picture.free,
         "pools": [vars(row) for row in rows(now, before, sort)],
+        "reserves": [vars(reserve) for reserve in reserves(now, before)],
         "processes": [
             {"pid": p.pid, "alive": p.alive, "bytes": now.picture.by_owner.get(p.slot, 0)}
             for p in now.picture.processes
