@@ -121,7 +121,7 @@ def draw(picture: Picture) -> Drawing:
     parts.append(Text(MARGIN, y, fitting(f"Arena {name}", 24, INNER - 420), 24, bold=True))
     alive = sum(process.alive for process in picture.processes)
     dead = len(picture.processes) - alive
-    facts = f"{sizes.text(picture.nbytes)}, {percent(picture.nbytes - picture.free, picture.nbytes)} in pools"
+    facts = f"{sizes.text(picture.nbytes)}, {percent(picture.nbytes - picture.free, picture.nbytes)} in use"
     facts += f", {alive} process{'es' * (alive != 1)}" + (f", {dead} dead" if dead else "")
     parts.append(Text(WIDTH - MARGIN, y, facts, 16, DIM, end=True))
     y = _arena(picture, colours, parts, y + 40)
@@ -272,7 +272,7 @@ def holder_rows(picture: Picture) -> Iterator[tuple[int, str, int]]:
     held = dict(picture.by_owner)
     slots = sorted(picture.processes, key=lambda process: -held.get(process.slot, 0))
     for process in slots:
-        words = f"process {process.pid}" + ("" if process.alive else ", dead: to be swept")
+        words = f"process {process.pid}" if process.alive else f"dead process {process.pid}, to be swept"
         yield process.slot, words, held.pop(process.slot, 0)
     for owner, words in reversed(_WORDS.items()):
         if owner in held:

@@ -29,7 +29,7 @@ def lines(picture: Picture, width: int, colour: bool) -> Iterator[str]:
     letters = {pool.name: _LETTERS[i % len(_LETTERS)] for i, pool in enumerate(picture.pools)}
     cell = cell_bytes(picture.nbytes, width * MAX_ROWS)
     used = percent(picture.nbytes - picture.free, picture.nbytes)
-    yield f"arena {picture.name or 'without a name'}, {sizes.text(picture.nbytes)}, {used} in pools"[:width]
+    yield f"arena {picture.name or 'without a name'}, {sizes.text(picture.nbytes)}, {used} in use"[:width]
     yield f"a character: {sizes.text(cell)}; capital: taken, small: mostly free; # tables . free pages"[:width]
     row: list[tuple[str, str | None]] = []
     for region, taken in cells(picture, cell):

@@ -169,7 +169,7 @@ def lines(now: Look, before: Look | None, width: int, sort: str) -> Iterator[tup
     dead = len(picture.processes) - alive
     used = percent(picture.nbytes - picture.free, picture.nbytes)
     state = f"{alive} process{'es' * (alive != 1)}" + (f", {dead} dead" if dead else "")
-    yield cut(f"{picture.name}: {sizes.text(picture.nbytes)}, {used} in pools, {state}"), False
+    yield cut(f"{picture.name}: {sizes.text(picture.nbytes)}, {used} in use, {state}"), False
     yield cut(_REMOVED if now.removed else ""), False
     yield cut(f"{'POOL':<{name}} {_HEADINGS}"), True
     for row in rows(now, before, sort):
