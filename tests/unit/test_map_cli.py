@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import runpy
 import struct
 import sys
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 
@@ -145,7 +147,7 @@ def test_without_a_terminal_plain_text_that_fits(named, run, monkeypatch):
     cells = "".join(rows[2 : rows.index("")])
     assert len(cells) == 256 and cells.startswith("########AA")
     assert cells.count(".") * PAGE == named.stats().free_bytes and {"A", "a", "B"} <= set(cells)
-    assert any(re.match(r" A  blocks +genpool +\d+ KiB +\d+ % ", row) for row in rows)
+    assert any(re.match(r" A  blocks +genpool +\d+ KiB +[\d.]+ % ", row) for row in rows)
 
 
 @pytest.mark.parametrize("width", [40, 63, 80, 200])
@@ -230,3 +232,9 @@ def test_numbers_in_words():
     assert arenamap.percent(1, 0) == "0 %"
     assert [shortened("abcdef", nr) for nr in (6, 5, 1)] == ["abcdef", "abcd…", "…"]
     assert arenamap.mixed("#0072b2", 1.0) == "#0072b2" and arenamap.mixed("#0072b2", 0.0) == "#ffffff"
+
+
+def test_the_figure_of_the_documentation_is_up_to_date():
+    folder = Path(__file__).parents[2] / "docs" / "figures"
+    for name, text in runpy.run_path(str(folder / "arena.py"))["FIGURES"].items():
+        assert (folder / name).read_text() == text, "run `python docs/figures/arena.py`"

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import itertools
 import os
 
 import pytest
@@ -31,7 +32,7 @@ def whole(seen):
         for granules in pool.granules:
             runs = list(granules.runs())
             assert sum(run.nbytes for run in runs) == granules.nbytes
-            assert all(a.address + a.nbytes == b.address for a, b in zip(runs, runs[1:], strict=False))
+            assert all(a.address + a.nbytes == b.address for a, b in itertools.pairwise(runs))
             by_owner = {}
             for run in runs:
                 by_owner[run.owner] = by_owner.get(run.owner, 0) + run.nbytes
@@ -226,7 +227,7 @@ _kept = []
 def _bytes():
     if not _kept:
         with mp.Arena.anonymous("1M") as arena:
-            for i, kind in enumerate(("genpool", "mempool", "percpu", "store")):
+            for kind in ("genpool", "mempool", "percpu", "store"):
                 for one in fill(arena, kind, kind, 6, [100, 300])[0]:
                     one.free()
             raw = os.pread(arena._mapping.fd, 1 << 20, 0)

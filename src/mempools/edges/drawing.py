@@ -13,7 +13,7 @@ from mempools.check.svg import document, element
 
 INK, PAPER, DIM, EDGE = "#1f2328", "#ffffff", "#57606a", "#8c959f"
 CHAR = 0.6  # width of a character, as a part of the size: no usual font is wider on average
-FONT = "font-family:system-ui,'Segoe UI','DejaVu Sans',Helvetica,Arial,sans-serif"
+STYLE = ".mp-map text{font-family:system-ui,'Segoe UI','DejaVu Sans',Helvetica,Arial,sans-serif;white-space:pre}"
 HATCH = 6  # distance of the lines of a hatching
 
 
@@ -57,14 +57,16 @@ class Drawing:
 
     def svg(self) -> str:
         """The SVG document."""
-        return document(self.width, round(self.height), self.title, [*self._hatchings(), *map(_part, self.parts)])
+        parts = [*self._hatchings(), *map(_part, self.parts)]
+        fit = "display:block;margin:auto;max-width:100%;height:auto"
+        return document(self.width, round(self.height), self.title, parts, names="mp-map", style=STYLE, fit=fit)
 
     def html(self) -> str:
         """One page that needs nothing else."""
         title = escape(self.title)
         return (
             f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n'
-            "<style>body{margin:0;background:#fff}svg{display:block;margin:auto;max-width:100%;height:auto}</style>\n"
+            "<style>body{margin:0;background:#fff}</style>\n"
             f"{self.svg()}</html>\n"
         )
 
@@ -110,12 +112,11 @@ class Drawing:
 
 def _part(part: Rect | Text) -> str:
     if isinstance(part, Text):
-        style = f"{FONT};white-space:pre"
         end = ' text-anchor="end"' if part.end else ""
         bold = ' font-weight="600"' if part.bold else ""
         return element(
             "text",
-            f'x="{part.x:g}" y="{part.y:g}" font-size="{part.size:g}" fill="{part.fill}"{end}{bold} style="{style}"',
+            f'x="{part.x:g}" y="{part.y:g}" font-size="{part.size:g}" fill="{part.fill}"{end}{bold}',
             escape(part.text, quote=False),
         )
     place = f'x="{part.x:g}" y="{part.y:g}" width="{part.width:g}" height="{part.height:g}"'

@@ -19,14 +19,16 @@ _BARS = "▁▂▃▄▅▆▇█"
 def figures(arena: Arena) -> dict[str, Any]:
     """As JSON has them."""
     pools = arena.pools()
+    picture = arena.picture()
     return {
         "name": arena.name,
         "arena_bytes": arena.nbytes,
         "id": arena.id,
-        "pools": _pools(arena.picture()),
+        "pools": _pools(picture),
         "stores": {pool.name: _store(arena.store(pool.name)) for pool in pools if pool.kind == "store"},
         "mempools": dict(_mempools(arena, [pool.name for pool in pools if pool.kind == "mempool"])),
         "percpu": dict(_percpus(arena, [pool.name for pool in pools if pool.kind == "percpu"])),
+        "percpu_pools": {pool.name: _reserve(pool.counters) for pool in picture.pools if pool.kind == "percpu_pool"},
         "pids": sorted({process.pid for process in arena.processes() if process.pid != os.getpid()}),
     }
 
@@ -85,6 +87,11 @@ def _percpus(arena: Arena, names: Sequence[str]) -> Iterator[tuple[str, dict[str
         yield name, {"units": pool.nr_units} | asdict(pool.stats())
 
 
+def _reserve(counters: dict[str, int]) -> dict[str, int]:
+    names = {"element_bytes": "element_bytes", "level": "curr_nr", "high": "min_nr", "hits": "reserve", "misses": "timeouts"}
+    return {name: counters.get(of, 0) for name, of in (names | {"refilled": "refills"}).items()}
+
+
 def lines(found: dict[str, Any]) -> Iterator[str]:
     """The same for people."""
     nbytes = found["arena_bytes"]
@@ -126,6 +133,11 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"  areas   {stats['nr_cur_alloc']:>10}, at most {stats['nr_max_alloc']}, {stats['nr_alloc']} since it was made"
         yield f"  chunks  {stats['nr_chunks']:>10} of {sizes.text(stats['alloc_size'])}"
         yield f"  memory  {sizes.text(stats['populated_bytes']):>10}  {stats['empty_pop_pages']} pages of a unit ready"
+
+    for name, stats in found["percpu_pools"].items():
+        yield f"reserve  {name!r}, areas of {sizes.text(stats['element_bytes'])}"
+        yield f"  ready   {stats['level']:>10} of {stats['high']}"
+        yield f"  taken   {stats['hits']:>10}  {stats['misses']} asked for in vain, {stats['refilled']} put in"
 
 
 def _by_process(holders: dict[int | str, int]) -> str:
