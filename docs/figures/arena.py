@@ -1,5 +1,5 @@
 """Draws the arena of howto/look-into-an-arena.md: `python docs/figures/arena.py` writes arena.svg and arena.txt beside this file.
-The arena is real; that three processes have shares of it, one of them dead, is put in afterwards, so that it is the same each time."""
+The arena is real; that three processes have shares of it, one of them dead, is put in afterwards: it is the same each time."""
 
 import dataclasses
 import random

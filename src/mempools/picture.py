@@ -91,9 +91,9 @@ class Granules:
 
 @dataclass(frozen=True)
 class Region:
-    """A part of an arena. `what` it is: "superblock", "process table", "directory", "page map"; "free" pages; of a pool its "table",
-    "shares" (records of what is pickled), "map" (of owners), what is allocated from ("blocks", "values", "elements", "units"),
-    and the "rest" of the last page; pages that a process is "taking" or that are "unnamed": nobody's that can be told."""
+    """A part of an arena. `what` it is: "superblock", "process table", "directory", "page map"; "free" pages; of a pool its
+    "table", "shares" (records of what is pickled), "map" (of owners), what is allocated from ("blocks", "values", "elements",
+    "units"), the "rest" of the last page; pages that a process is "taking" or that are "unnamed": nobody's that can be told."""
 
     offset: int
     nbytes: int
@@ -129,8 +129,8 @@ class PoolPicture:
 
 @dataclass(frozen=True)
 class Picture:
-    """An arena: `regions` cover its `nbytes` bytes without gap or overlap, in order. `processes`: of its table; those that are not
-    `alive` have died and not been swept."""
+    """An arena: `regions` cover its `nbytes` bytes without gap or overlap, in order. `processes`: of its table; those that are
+    not `alive` have died and not been swept."""
 
     name: str | None
     id: str
@@ -226,9 +226,7 @@ def _chunk(
 ) -> Iterator[Granules]:
     """The granules of a chunk; its pages are added to `runs`."""
     granules = (
-        _OF_KIND[pool.kind](read, nbytes, pool, chunk, root)
-        if pool.kind in _OF_KIND
-        else _granules(read, pool, chunk)
+        _OF_KIND[pool.kind](read, nbytes, pool, chunk, root) if pool.kind in _OF_KIND else _granules(read, pool, chunk)
     )
     run, end = chunk.run, chunk.run + chunk.run_nbytes
     if granules is None or pool.foreign:
@@ -298,8 +296,8 @@ def _between(at: int, end: int, nbytes: int, pages: bytes) -> Iterator[Region]:
 
 
 class Observer:
-    """The named arena `name`, to look at: it takes no slot in its process table and no lock, sweeps nothing, and keeps nobody from
-    removing it. FileNotFoundError, LayoutMismatch or Corrupt as of `Arena.attach`. Close it, or use it as a context manager.
+    """The named arena `name`, to look at: it takes no slot in its process table and no lock, sweeps nothing, and keeps nobody
+    from removing it. FileNotFoundError, LayoutMismatch or Corrupt as of `Arena.attach`. Close it, or use it as a context manager.
     Thread-safe but for `close`."""
 
     def __init__(self, name: str) -> None:

@@ -189,7 +189,7 @@ def test_no_text_overlaps_another_or_leaves_the_picture(nr_pools, nr_processes):
     for text in texts:
         left = text.x - text.width if text.end else text.x
         boxes.append((left, left + text.width, text.y - text.size * 0.8, text.y + text.size * 0.2, text.text))
-    assert all(0 <= left and right <= drawing.width and bottom <= drawing.height for left, right, _, bottom, _ in boxes)
+    assert all(left >= 0 and right <= drawing.width and bottom <= drawing.height for left, right, _, bottom, _ in boxes)
     for i, one in enumerate(boxes):
         for other in boxes[i + 1 :]:
             apart = one[1] <= other[0] or other[1] <= one[0] or one[3] <= other[2] or other[3] <= one[2]

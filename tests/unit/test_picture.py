@@ -88,7 +88,11 @@ def test_counters_are_those_of_stats(arena):
         assert counters[name] == getattr(stats, name), name
     counters, stats = pool_of(seen, "spare").counters, spare.stats()
     assert (counters["curr_nr"], counters["min_nr"]) == (stats.level, stats.high)
-    assert (counters["reserve"], counters["timeouts"], counters["refills"]) == (stats.hits, stats.misses, stats.refilled)
+    assert (counters["reserve"], counters["timeouts"], counters["refills"]) == (
+        stats.hits,
+        stats.misses,
+        stats.refilled,
+    )
     assert pool_of(seen, "p").counters["nr_alloc"] == arena.percpu("p", nr_units=2).stats().nr_alloc
     counters, stats = pool_of(seen, "store").counters, store.stats()
     assert (counters["count"], counters["logical_bytes"]) == (stats.count, stats.logical_bytes) == (2, 3)

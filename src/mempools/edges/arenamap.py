@@ -216,10 +216,8 @@ def _bar(picture: Picture, pool: PoolPicture, colours: Colours, parts: list[Rect
             parts.append(Rect(x, at, nr * width, height, fill, title, hatch))
             at += height
         x += nr * width
-    for (x, y0, width, height) in (
-        (_LEFT, y, room, 1), (_LEFT, y + _BAR - 1, room, 1), (_LEFT, y, 1, _BAR), (_LEFT + room - 1, y, 1, _BAR)
-    ):
-        parts.append(Rect(x, y0, width, height, EDGE))
+    edges = ((0, 0, room, 1), (0, _BAR - 1, room, 1), (0, 0, 1, _BAR), (room - 1, 0, 1, _BAR))
+    parts += [Rect(_LEFT + dx, y + dy, width, height, EDGE) for dx, dy, width, height in edges]
 
 
 def pieces(granules: tuple[Granules, ...], nr: int) -> list[dict[int, int]]:
@@ -227,7 +225,7 @@ def pieces(granules: tuple[Granules, ...], nr: int) -> list[dict[int, int]]:
     total = sum(part.nbytes for part in granules)
     found: list[dict[int, int]] = []
     for part in granules:
-        # A PerCpu's units have the same owners: one after the other would only repeat them.
+        # The units of a PerCpu have the same owners: one after the other would only repeat them.
         own = max(1, round(nr * part.nbytes / total)) if len(granules) <= nr else 1
         own = min(own, len(part.owners))
         for i in range(own):

@@ -390,10 +390,14 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("name", metavar="NAME")
     sub = command("map", _map, "show what each part of an arena is for and who holds it, without disturbing anybody")
     sub.add_argument("name", metavar="NAME")
-    sub.add_argument("-o", "--output", metavar="FILE", help="write a picture: .png (needs Pillow), .svg, .html or .json")
+    sub.add_argument(
+        "-o", "--output", metavar="FILE", help="write a picture: .png (needs Pillow), .svg, .html or .json"
+    )
     sub = command("top", _top, "watch an arena's pools and processes")
     sub.add_argument("name", metavar="NAME")
-    sub.add_argument("-d", "--delay", type=_seconds, default=1.0, metavar="S", help="seconds between two looks, 1 if not given")
+    sub.add_argument(
+        "-d", "--delay", type=_seconds, default=1.0, metavar="S", help="seconds between two looks, 1 if not given"
+    )
     sub.add_argument("-n", "--count", type=_count, metavar="N", help="looks until it ends; without it, until you quit")
     sub.add_argument("-b", "--batch", action="store_true", help="print the tables one after the other")
     sub.add_argument("-s", "--sort", choices=("memory", "rate", "growth", "name"), default="memory")

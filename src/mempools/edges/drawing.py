@@ -75,9 +75,7 @@ class Drawing:
         try:
             from PIL import Image, ImageDraw, ImageFont
         except ImportError:
-            raise ExtraMissing(
-                "PNG needs Pillow: pip install 'mempools[png]'; SVG and HTML need nothing"
-            ) from None
+            raise ExtraMissing("PNG needs Pillow: pip install 'mempools[png]'; SVG and HTML need nothing") from None
         image = Image.new("RGB", (self.width, round(self.height)), PAPER)
         canvas = ImageDraw.Draw(image)
         for part in self.parts:

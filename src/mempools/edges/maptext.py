@@ -44,10 +44,10 @@ def lines(picture: Picture, width: int, colour: bool) -> Iterator[str]:
     name_width = max(8, min(24, width - 42 - kinds, max((len(pool.name) for pool in picture.pools), default=0)))
     for pool in picture.pools:
         letter = letters[pool.name]
-        taken = f"{percent(pool.size - pool.free, pool.size):>6} taken" if pool.size else ""
+        full = f"{percent(pool.size - pool.free, pool.size):>6} taken" if pool.size else ""
         line = (
             f" {shortened(pool.name, name_width):<{name_width}} {pool.kind[:kinds]:<{kinds}} "
-            f"{sizes.text(pool.nbytes):>8} {percent(pool.nbytes, picture.nbytes):>7} {taken}"
+            f"{sizes.text(pool.nbytes):>8} {percent(pool.nbytes, picture.nbytes):>7} {full}"
         )
         mark = f" {letter.upper()} "
         yield (_painted(mark, letter, colour) + line[: width - len(mark)]).rstrip()

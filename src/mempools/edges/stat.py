@@ -88,7 +88,13 @@ def _percpus(arena: Arena, names: Sequence[str]) -> Iterator[tuple[str, dict[str
 
 
 def _reserve(counters: dict[str, int]) -> dict[str, int]:
-    names = {"element_bytes": "element_bytes", "level": "curr_nr", "high": "min_nr", "hits": "reserve", "misses": "timeouts"}
+    names = {
+        "element_bytes": "element_bytes",
+        "level": "curr_nr",
+        "high": "min_nr",
+        "hits": "reserve",
+        "misses": "timeouts",
+    }
     return {name: counters.get(of, 0) for name, of in (names | {"refilled": "refills"}).items()}
 
 

@@ -36,8 +36,8 @@ class Look:
 
 @dataclass(frozen=True)
 class Row:
-    """A pool. `taken` bytes of `size` in `count` blocks, areas or keys; per second since the look before: allocations (of a store:
-    changes) and frees (None: the kind does not count them, or there was no look before) and taken bytes more."""
+    """A pool. `taken` bytes of `size` in `count` blocks, areas or keys; per second since the look before: allocations (of a
+    store: changes) and frees (None: the kind does not count them, or there was no look before) and taken bytes more."""
 
     name: str
     kind: str
@@ -52,8 +52,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Reserve:
-    """What a Mempool or a PerCpuPool keeps ready: `level` of `full` elements, how many `waiters` there are now. Per second since the
-    look before, None without one: elements put in, waits that ended well, and requests that got none (of a Mempool: timed out)."""
+    """What a Mempool or a PerCpuPool keeps ready: `level` of `full` elements, how many `waiters` there are now. Per second since
+    the look before, None without one: elements put in, waits that ended well, and requests that got none (of a Mempool: timed
+    out)."""
 
     name: str
     level: int
@@ -163,7 +164,10 @@ _NAME = 18  # columns of a name, at least
 def lines(now: Look, before: Look | None, width: int, sort: str) -> Iterator[tuple[str, bool]]:
     """The screen, a line at a time, and whether it is a heading; `width` columns, or all there is for 0."""
     picture = now.picture
-    cut = (lambda line: line[:width]) if width else (lambda line: line)
+
+    def cut(line: str) -> str:
+        return line[:width] if width else line
+
     name = max(8, min(_NAME, (width or 200) - len(_HEADINGS) - 1))
     alive = sum(process.alive for process in picture.processes)
     dead = len(picture.processes) - alive

@@ -1,8 +1,8 @@
 """L4: what somebody sees of an arena who only looks: its directory, its chunks, the counters in its pools' tables.
 
-An observer has no slot, no lock, no mapping: it reads the arena's bytes with a function `read(nbytes, offset)`, from the file or
-from memory, into memory of its own. So it disturbs nobody, nobody can make it fault (a file that is cut short reads short), and it
-may look at an arena whose users are all dead.
+An observer has no slot, no lock, no mapping: it reads the arena's bytes with a function `read(nbytes, offset)`, from the file
+or from memory, into memory of its own. So it disturbs nobody, nobody can make it fault (a file that is cut short reads short),
+and it may look at an arena whose users are all dead.
 
 Guarantee. Nothing is believed: each word may be of another moment than the next, or garbage. What makes no sense is left out;
 nothing that is returned lies outside [0, nbytes), except the addresses of foreign memory. Thread-safe, process-safe; any context.
@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import cython
 
 if not cython.compiled:
-    raise ImportError("mempools.objects.observing is compiled code: run `make build` in a checkout, or install the wheel")
+    raise ImportError(
+        "mempools.objects.observing is compiled code: run `make build` in a checkout, or install the wheel"
+    )
 
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.libc.string import memcpy
@@ -43,7 +45,10 @@ from mempools.objects.poolobject import KIND_NAMES
 register_module(cython.address(this_module_step))
 
 PAGE = PAGE_BYTES
-TABLES = (("superblock", SLOTS_OFFSET), ("process table", POOLS_OFFSET - SLOTS_OFFSET))  # then the directory, the page map
+TABLES = (
+    ("superblock", SLOTS_OFFSET),
+    ("process table", POOLS_OFFSET - SLOTS_OFFSET),
+)  # then the directory, the page map
 DIRECTORY = NR_POOLS * cython.sizeof(PoolEntry)
 RESERVE, STRUCT, SHARED, META, START_BIT = OWNER_RESERVE, OWNER_STRUCT, OWNER_SHARED, OWNER_META, START
 
