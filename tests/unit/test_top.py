@@ -163,6 +163,7 @@ class Screen:
     """A `mempools top` on a terminal of its own."""
 
     def __init__(self, *argv, columns=80, rows=24, term="xterm"):
+        pytest.importorskip("curses")
         self.master, slave = pty.openpty()
         self.size(columns, rows)
         self.slave = slave

@@ -2,6 +2,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mempools.objects.poolobject import KIND_NAMES as KIND_NAMES
+
 _Read = Callable[[int, int], bytes]
 
 PAGE: int
