@@ -21,7 +21,7 @@ from mempools.objects.atomic import AtomicU64
 from mempools.objects.block import Block
 from mempools.objects.contexts import in_noio, may_wait, noio
 from mempools.objects.genpoolobject import GenPool
-from mempools.objects.infos import MempoolStats, PerCpuPoolStats
+from mempools.objects.infos import MempoolStats, PerCpuPoolStats, ZsClassInfo, ZsPoolStats
 from mempools.objects.mempoolobject import Mempool
 from mempools.objects.percpucounter import PerCpuCounter
 from mempools.objects.percpuobject import PerCpu
@@ -29,6 +29,7 @@ from mempools.objects.percpuword import PerCpuWord
 from mempools.objects.poison import PoisonWarning
 from mempools.objects.poolobject import trace_allocations
 from mempools.objects.sites import Allocation, allocations
+from mempools.objects.zspoolobject import ZsPool, ZsView
 from mempools.percpupool import PerCpuPool
 from mempools.store import Store, StoreStats
 
@@ -60,6 +61,10 @@ __all__ = [
     "StoreStats",
     "WaitForbidden",
     "WouldBlock",
+    "ZsClassInfo",
+    "ZsPool",
+    "ZsPoolStats",
+    "ZsView",
     "allocations",
     "arenas",
     "gc",
