@@ -17,7 +17,8 @@ Rules.
   whose word names this slot; so an object comes into being, moves and ends by one store of one word. Lists, groups, counters,
   chains of free slots and of free cells are caches that whoever mends a class makes anew.
 - A cell belongs to the first class that uses it, for ever. Unused cells and descriptors are claimed by a swap under the class's
-  lock: who finds the lock's holder dead finds them by the class that stands in them.
+  lock: who finds the lock's holder dead finds them by the class that stands in them. The cells that have ever been used are
+  the first ones of the table: whoever wants one takes the first that is 0, and none becomes 0 again.
 - A descriptor's word is its zspage's claim to the block: set before the block becomes OWNER_STRUCT's, cleared after it has
   become the process's again.
 - Each class keeps at most one empty zspage, so that a pair of alloc and free at the edge costs no pages; zs_trim returns it.
@@ -135,8 +136,7 @@ def take_cell_locked(
         if read_once(cell, b"zsalloc.take_cell") == 0 and cmpxchg_relaxed(cell, 0, stamp, b"zsalloc.take_cell") == 0:
             break
         i += 1
-    # Relaxed: cells below may be unused for a moment only, by who has the lower number and has not swapped yet; then it finds
-    # its place taken and goes on.
+    # Relaxed: every cell below it is used, and another's lower number only makes the search longer.
     write_once(cython.address(r.next_cell), i + 1, b"zsalloc.hint")
     free[0] = stamp
     index[0] = i

@@ -21,7 +21,7 @@ if not cython.compiled:
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.mempools.layout.recovery import register_mend
 from cython.cimports.mempools.layout.refs import PoolRef
-from cython.cimports.mempools.layout.structs import KIND_ZSPOOL, NR_SLOTS
+from cython.cimports.mempools.layout.structs import KIND_ZSPOOL
 from cython.cimports.mempools.machine.atomics import (
     cmpxchg_relaxed,
     read_once,
@@ -133,7 +133,9 @@ def rebuild_cells(pool: cython.pointer(PoolRef), c: uint64_t) -> cython.void:
     cell: cython.pointer(uint64_t) = zs_cell(pool, 0)
     while cell != cython.NULL:
         word = read_once(cell, b"zsmend.cell")
-        if word and cell_class(word) == c:
+        if word == 0:
+            break
+        if cell_class(word) == c:
             if not word & cython.cast(uint64_t, CELL_LIVE):
                 write_once(cell, word ^ index_of(word) | free, b"zsmend.cell")
                 free = index + 1
@@ -232,6 +234,8 @@ def end_objects(pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), slot
     status: cython.int = OK
     while cell != cython.NULL:
         word = read_once(cell, b"zsmend.look")
+        if word == 0:
+            break
         if is_dead(word, slot) and cell_class(word) < g.nr:
             lock = cython.address(zs_class(pool, cell_class(word)).lock)
             if take_lock(lock, slot) == OK:
@@ -297,8 +301,7 @@ def mend(pool: cython.pointer(PoolRef), slot: uint32_t) -> cython.int:
     for k in range(1, NR_SEGMENTS):
         hand_over(pool, read_once(cython.address(r.cells[k]), b"zsmend.named"), cython.cast(uint64_t, 4096) << k, slot)
         hand_over(pool, read_once(cython.address(r.descs[k]), b"zsmend.named"), cython.cast(uint64_t, 4096) << k, slot)
-    for k in range(1, NR_SLOTS + 1):
-        hand_over(pool, read_once(cython.address(r.pins[k]), b"zsmend.named"), 4096, slot)
+    hand_over(pool, read_once(cython.address(r.pins[slot]), b"zsmend.named"), 4096, slot)
     mend_classes(pool, g, slot)
     status = end_objects(pool, g, slot)
     robust_unlock(cython.address(r.compact_lock), slot)
@@ -417,7 +420,9 @@ def check_cells(
     d: cython.pointer(Descriptor)
     while cell != cython.NULL:
         word = read_once(cell, b"zsmend.check")
-        if word and cell_class(word) == c:
+        if word == 0:
+            break
+        if cell_class(word) == c:
             if not word & cython.cast(uint64_t, CELL_LIVE):
                 free += 1
             else:

@@ -281,8 +281,9 @@ def clear_pins(pool: cython.pointer(PoolRef), slot: uint32_t) -> cython.void:
     """The pins of a dead process. Relaxed: it reads and writes no more."""
     pins: cython.pointer(uint64_t) = pins_of(pool, slot)
     i: uint64_t
+    high: uint64_t
     if pins == cython.NULL:
         return
-    for i in range(NR_PINS + 1):
-        if read_once(cython.address(pins[i]), b"zspin.clear"):
-            write_once(cython.address(pins[i]), 0, b"zspin.clear")
+    high = read_once(pins, b"zspin.clear")
+    for i in range(1, (high if high < NR_PINS else NR_PINS) + 1):
+        write_once(cython.address(pins[i]), 0, b"zspin.clear")
