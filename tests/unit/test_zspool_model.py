@@ -104,4 +104,4 @@ class Machine(RuleBasedStateMachine):
 
 
 TestZsPool = Machine.TestCase
-TestZsPool.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+TestZsPool.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)

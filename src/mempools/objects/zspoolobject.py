@@ -52,7 +52,7 @@ from cython.cimports.mempools.pools.zscompact import (
 )
 from cython.cimports.mempools.pools.zsgeometry import DEFAULT_CHAIN, MAX_OBJECT, NR_GROUPS, class_of, geometry_of
 from cython.cimports.mempools.pools.zsmend import ClassReport, zs_check, zs_forked
-from cython.cimports.mempools.pools.zspin import Pinned, zs_pin, zs_unpin
+from cython.cimports.mempools.pools.zspin import Pinned, has_pins, zs_pin, zs_unpin
 from cython.cimports.mempools.pools.zstable import (
     NR_PINS,
     ZS_SHIFT,
@@ -274,7 +274,6 @@ class ZsPool(PoolObject):
         Until it is closed the object stays where it is, and freeing it raises Busy. A process may have 511 views open at a time,
         or Exhausted. Errors as of `free`. Never waits. Thread-safe, process-safe, lock-free."""
         view: ZsView = ZsView.__new__(ZsView)
-        view.exports = VIEWS_FREED
         self.pin(handle, cython.address(view.pinned))
         view.pool = self
         view.registration = self.ref.arena.slot[1]
@@ -506,13 +505,16 @@ class ZsPool(PoolObject):
 
     def destroy(self, force: cython.bint = False) -> None:
         """Destroys the pool with its objects and gives its pages back to the arena (zs_destroy_pool in mm/zsmalloc.c, which leaks
-        the pages of objects that are left). Busy while another process has it open or, unless `force`, while it has objects.
+        the pages of objects that are left). Busy while another process has it open, while this one has views open or,
+        unless `force`, while it has objects.
         As GenPool.destroy. Thread-safe, process-safe, not lock-free."""
         self.check_open()
         nr = self.stats().objects
         if nr and not force:
             raise Busy(f"pool {self.name!r} has {nr} objects: free them, or destroy it with force=True")
-        PoolObject.destroy(self, force)
+        if has_pins(self.ref, self.mapping.ref.slot[0]):
+            raise Busy(f"pool {self.name!r} has open views in this process: close them")
+        PoolObject.destroy(self, True)  # zspages are blocks that are taken
 
     def __repr__(self) -> str:
         return f"<mempools.ZsPool {self.name!r}, chains of {self.g.chain if self.g != cython.NULL else 0} pages>"
@@ -525,6 +527,9 @@ class ZsView:
     """What `ZsPool.read` gives: keeps one object where it is until it is closed, by `close`, the end of `with`, or being dropped.
     A read-only buffer of the object's bytes. In a forked child it keeps nothing: the parent's pin is the parent's to end.
     Thread-safe."""
+
+    def __cinit__(self):
+        self.exports = VIEWS_FREED  # until it has a pin
 
     def __init__(self):
         raise TypeError("views come from ZsPool.read()")

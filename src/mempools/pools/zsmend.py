@@ -53,6 +53,7 @@ from cython.cimports.mempools.pools.zstable import (
     cell_owner,
     cell_slot,
     cell_zspage,
+    desc_offset,
     header_of,
     zs_cell,
     zs_class,
@@ -169,7 +170,9 @@ def rebuild(
         if zspage_of(pool, g, c, index) != cython.NULL:
             word = read_once(cython.address(d.word), b"zsmend.class")
             # It may be half the dead process's: it was about to become a zspage, or no more to be one.
-            genpool_transfer(pool, word - c, cython.cast(uint64_t, g.shapes[c].pages) << ZS_SHIFT, slot, OWNER_STRUCT)
+            genpool_transfer(
+                pool, desc_offset(word), cython.cast(uint64_t, g.shapes[c].pages) << ZS_SHIFT, slot, OWNER_STRUCT
+            )
             inuse = rebuild_zspage(pool, g, c, index, d)
             link_locked(pool, c, index, d, group_of(inuse, g.shapes[c].objs))
             total += inuse

@@ -32,6 +32,9 @@ from cython.cimports.mempools.pools.zsgeometry import NR_GROUPS, Geometry, group
 from cython.cimports.mempools.pools.zstable import (
     ZS_SHIFT,
     Descriptor,
+    desc_class,
+    desc_offset,
+    desc_word,
     ZsClass,
     ZsRoot,
     header_of,
@@ -82,7 +85,7 @@ def zspage_of(
     if d == cython.NULL:
         return cython.NULL
     word = read_once(cython.address(d.word), b"zspage.zspage")
-    return d if word and word & 0xFFF == c and word_fits(pool, g, word) else cython.NULL
+    return d if desc_class(word) == c and word_fits(pool, g, word) else cython.NULL
 
 
 @cython.cfunc
@@ -205,14 +208,14 @@ def drop_locked(
     unlink_locked(pool, c, d)
     add(cython.address(zs_class(pool, c).nr_zspages), ~cython.cast(uint64_t, 0))
     window(b"D:zspage.leaving")
-    genpool_transfer(pool, word - c, cython.cast(uint64_t, g.shapes[c].pages) << ZS_SHIFT, OWNER_STRUCT, slot)
+    genpool_transfer(pool, desc_offset(word), cython.cast(uint64_t, g.shapes[c].pages) << ZS_SHIFT, OWNER_STRUCT, slot)
     # [R:zspage.unnamed] release; pairs with [A:zspage.claim]: what was done to the descriptor under this class's lock is done
     # before another class may claim it. Else the new zspage's links might be overwritten by the old one's.
     store_release(cython.address(d.word), 0, b"R:zspage.unnamed")
     if index < read_once(cython.address(zs_root(pool).next_desc), b"zspage.hint"):
         write_once(cython.address(zs_root(pool).next_desc), index, b"zspage.hint")
     window(b"D:zspage.unnamed")
-    return word - c
+    return desc_offset(word)
 
 
 @cython.cfunc
@@ -243,10 +246,10 @@ def install_locked(
     """A block of this process's with a chain of free slots becomes a zspage: OK, or TABLE_FULL: there is no unused descriptor."""
     r: cython.pointer(ZsRoot) = zs_root(pool)
     hint: uint64_t = read_once(cython.address(r.next_desc), b"zspage.hint")
-    found: uint64_t = claim_desc(pool, block | c, hint, ~cython.cast(uint64_t, 0))
+    found: uint64_t = claim_desc(pool, desc_word(block, c), hint, ~cython.cast(uint64_t, 0))
     d: cython.pointer(Descriptor)
     if found == 0:
-        found = claim_desc(pool, block | c, 0, hint)
+        found = claim_desc(pool, desc_word(block, c), 0, hint)
     if found == 0:
         return TABLE_FULL
     # Relaxed: where a search starts is a guess; whoever finds nothing from there on looks at the rest.

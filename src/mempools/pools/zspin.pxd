@@ -15,6 +15,7 @@ cdef bint zs_unpin(PoolRef *pool, Pinned *pinned) noexcept nogil
 # Under the class's lock. A claimed object may be moved or freed by a swap of its cell from word | CELL_CLAIMED, which fails if
 # somebody has come to read it.
 cdef int claim_locked(PoolRef *pool, uint64_t index, uint64_t *cell, uint64_t word) noexcept nogil
+cdef bint has_pins(PoolRef *pool, uint64_t slot) noexcept nogil
 cdef bint is_pinned(PoolRef *pool, uint64_t index) noexcept nogil
 cdef void clear_pins(PoolRef *pool, uint32_t slot) noexcept nogil
 cdef int not_named(uint64_t handle, uint64_t word) noexcept nogil

@@ -54,6 +54,7 @@ from cython.cimports.mempools.pools.zstable import (
     cell_owner,
     cell_slot,
     cell_zspage,
+    desc_class,
     handle_names,
     header_of,
     name_block,
@@ -183,8 +184,8 @@ def not_named(handle: uint64_t, word: uint64_t) -> cython.int:
     """Why a handle names nothing: STALE if it may have been one."""
     if word == 0 or handle >> 40 == 0 or handle >> 56 or (handle >> 32 & 0xFF) != (word >> 38 & 0xFF):
         return NOT_A_BLOCK
-    # Generations go round: what is ahead of the cell's by half of them has not been given out yet.
-    return STALE if ((word >> 48) - (handle >> 40) & 0xFFFF) < 0x8000 else NOT_A_BLOCK
+    # Generations go round: what is ahead of the cell's, or the same although there is no object, has not been given out yet.
+    return STALE if ((word >> 48) - (handle >> 40) - 1 & 0xFFFF) < 0x8000 else NOT_A_BLOCK
 
 
 @cython.cfunc
@@ -202,12 +203,12 @@ def locate(
     if d == cython.NULL:
         return CORRUPT
     where = read_once(cython.address(d.word), b"zspin.locate")
-    if not word_fits(pool, g, where) or cell_slot(word) >= g.shapes[where & 0xFFF].objs:
+    if not word_fits(pool, g, where) or cell_slot(word) >= g.shapes[desc_class(where)].objs:
         return CORRUPT
     header = read_once(header_of(pool, g, d, where, cell_slot(word)), b"zspin.locate")
     pinned.object = object_at(pool, g, where, cell_slot(word))
     pinned.nbytes = header >> 1 & 0x7FFFFFFF
-    room = g.shapes[where & 0xFFF].size - (0 if g.shapes[where & 0xFFF].huge else 8)
+    room = g.shapes[desc_class(where)].size - (0 if g.shapes[desc_class(where)].huge else 8)
     if pinned.nbytes > room or header >> 32 != index_of(pinned.handle):
         return CORRUPT
     return OK
@@ -272,6 +273,20 @@ def claim_locked(
         return OK
     cmpxchg_relaxed(cell, claimed, word, b"zspin.unclaim")  # it fails if the reader has done it
     return BUSY
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def has_pins(pool: cython.pointer(PoolRef), slot: uint64_t) -> cython.bint:
+    """Has a process any pin? Relaxed: for itself."""
+    pins: cython.pointer(uint64_t) = pins_of(pool, slot)
+    i: uint64_t
+    if pins != cython.NULL:
+        for i in range(1, NR_PINS + 1):
+            if read_once(cython.address(pins[i]), b"zspin.has"):
+                return True
+    return False
 
 
 @cython.cfunc

@@ -49,7 +49,7 @@ cdef struct ZsClass:           # written under the lock; statistics read without
     uint64_t pad2[4]
 
 cdef struct Descriptor:        # 64 bytes, of a zspage; written under the class's lock
-    uint64_t word              # 0: unused; its offset in the arena (whole pages) | its class; constant while objects live
+    uint64_t word              # 0: unused; its offset in the arena (whole pages) | its class + 1; constant while objects live
     uint64_t inuse
     uint64_t free              # first free slot + 1
     uint64_t prev              # in the list of its group, + 1
@@ -95,6 +95,15 @@ cdef inline uint64_t cell_zspage(uint64_t word) noexcept nogil:
 
 cdef inline uint64_t cell_slot(uint64_t word) noexcept nogil:
     return word & 0xFF
+
+cdef inline uint64_t desc_word(uint64_t offset, uint64_t c) noexcept nogil:
+    return offset | c + 1
+
+cdef inline uint64_t desc_class(uint64_t word) noexcept nogil:
+    return (word & 0xFFF) - 1
+
+cdef inline uint64_t desc_offset(uint64_t word) noexcept nogil:
+    return word >> ZS_SHIFT << ZS_SHIFT
 
 # A handle: generation << 40 | class << 32 | cell
 cdef inline uint64_t handle_of(uint64_t word, uint64_t index) noexcept nogil:

@@ -134,8 +134,8 @@ def zs_desc(pool: cython.pointer(PoolRef), index: uint64_t) -> cython.pointer(De
 @cython.exceptval(check=False)
 def word_fits(pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), word: uint64_t) -> cython.bint:
     """Does a descriptor's word name a zspage inside the arena?"""
-    c: uint64_t = word & 0xFFF
-    return c < g.nr and inside(pool.arena, word - c, cython.cast(uint64_t, g.shapes[c].pages) << ZS_SHIFT)
+    c: uint64_t = desc_class(word)
+    return c < g.nr and inside(pool.arena, desc_offset(word), cython.cast(uint64_t, g.shapes[c].pages) << ZS_SHIFT)
 
 
 @cython.cfunc
@@ -145,8 +145,8 @@ def word_fits(pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), word: 
 def object_at(
     pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), word: uint64_t, slot: uint64_t
 ) -> cython.p_char:
-    c: uint64_t = word & 0xFFF
-    return pool.arena.base + (word - c) + slot * g.shapes[c].size + (0 if g.shapes[c].huge else 8)
+    c: uint64_t = desc_class(word)
+    return pool.arena.base + desc_offset(word) + slot * g.shapes[c].size + (0 if g.shapes[c].huge else 8)
 
 
 @cython.cfunc
@@ -161,7 +161,7 @@ def header_of(
     slot: uint64_t,
 ) -> cython.pointer(uint64_t):
     """A slot's header: cell << 32 | bytes of the object << 1 | 1, or, of a free slot, (next free slot + 1) << 1."""
-    if g.shapes[word & 0xFFF].huge:
+    if g.shapes[desc_class(word)].huge:
         return cython.address(d.huge)
     return cython.cast(cython.pointer(uint64_t), object_at(pool, g, word, slot) - 8)
 

@@ -41,7 +41,7 @@ from cython.cimports.mempools.check.scenarios.zsstage import (
 from cython.cimports.mempools.check.scenes import register_scene
 from cython.cimports.mempools.check.state import Engine
 from cython.cimports.mempools.layout.refs import Hint
-from cython.cimports.mempools.machine.atomics import this_module_step
+from cython.cimports.mempools.machine.atomics import this_module_step, write_once
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.owners import OWNER_STRUCT
 from cython.cimports.mempools.parts.status import OK
@@ -124,11 +124,9 @@ def recover_and_free(arg: cython.p_void) -> cython.void:
 @cython.nogil
 @cython.exceptval(check=False)
 def leave(arg: cython.p_void) -> cython.void:
-    """The process to whom the object belongs: it does one thing, so that it can die before that."""
-    actor: cython.pointer(Actor) = me(stage_of(arg))
-    pinned: Pinned
-    if pin(actor, cython.address(pinned)):
-        unpin(actor, cython.address(pinned))
+    """The process to whom the objects belong: it does one thing, so that it can die before that."""
+    stage: cython.pointer(Stage) = stage_of(arg)
+    write_once(cython.address(stage.words[0]), 1, b"zsdying.leave")
 
 
 # ---- end conditions
@@ -235,6 +233,7 @@ def scene_freer_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: u
 def scene_zspage_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
     stage: cython.pointer(Stage) = set_objects(e, memory, OWNER_STRUCT)
     hint: Hint
+    block: cython.pointer(uint64_t)
     if stage == cython.NULL:
         return -1
     hint.chunk = 0
@@ -252,6 +251,10 @@ def scene_zspage_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: 
         != OK
     ):
         return -1
+    # Its chain of free slots: the second, then none.
+    block = cython.cast(cython.pointer(uint64_t), stage.memory + stage.actors[0].found[BLOCK])
+    write_once(cython.address(block[0]), 2 << 1, b"zsdying.chain")
+    write_once(cython.address(block[256]), 0, b"zsdying.chain")
     e.may_die = 1
     return play(e, final_other, end_and_begin, recover_the_first, cython.NULL)
 

@@ -7,26 +7,26 @@ if not cython.compiled:
         "mempools.check.scenarios.zsmoving is compiled code: run `make build` in a checkout, or install the wheel"
     )
 
-from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.check.engine import engine_fail
 from cython.cimports.mempools.check.scenarios.stage import (
-    FOREVER,
     STAGE_BYTES,
     Actor,
     Stage,
     arena_wrong,
     me,
+    nr_owned,
     play,
-    read_block,
-    slot_of,
     stage_of,
     write_block,
 )
 from cython.cimports.mempools.check.scenarios.zsstage import (
     BLOCK,
     MARK,
+    NEXT,
     OBJECT,
     OTHER,
+    ZS_NBYTES,
     alloc,
     class_,
     free_object,
@@ -42,15 +42,15 @@ from cython.cimports.mempools.check.scenarios.zsstage import (
 from cython.cimports.mempools.check.scenes import register_scene
 from cython.cimports.mempools.check.state import Engine
 from cython.cimports.mempools.layout.refs import Hint
-from cython.cimports.mempools.machine.atomics import read_once, this_module_step
+from cython.cimports.mempools.machine.atomics import read_once, this_module_step, write_once
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.owners import OWNER_STRUCT
-from cython.cimports.mempools.parts.status import BUSY, OK, STALE
-from cython.cimports.mempools.pools.genpool import NEAR_FIT, genpool_alloc_algo, genpool_free
+from cython.cimports.mempools.parts.status import BUSY, NOT_A_BLOCK, OK, STALE
+from cython.cimports.mempools.pools.genpool import NEAR_FIT, genpool_alloc_algo
 from cython.cimports.mempools.pools.zsgeometry import Geometry, class_of
 from cython.cimports.mempools.pools.zsmend import ClassReport, zs_check
-from cython.cimports.mempools.pools.zspage import class_unlock, drop_locked, install_locked, zspage_of
-from cython.cimports.mempools.pools.zspin import Pinned
+from cython.cimports.mempools.pools.zspage import class_unlock, install_locked
+from cython.cimports.mempools.pools.zspin import Pinned, zs_pin
 from cython.cimports.mempools.pools.zstable import INLINE_CELLS, name_block, zs_cell, zs_root
 
 register_module(cython.address(this_module_step))
@@ -143,22 +143,6 @@ def write_it(arg: cython.p_void) -> cython.void:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def drop_empty(arg: cython.p_void) -> cython.void:
-    """Ends an empty zspage, the first descriptor's."""
-    actor: cython.pointer(Actor) = me(stage_of(arg))
-    g: cython.pointer(Geometry) = geometry(actor)
-    c: uint64_t = class_(actor)
-    block: uint64_t
-    lock(actor, c)
-    block = drop_locked(cython.address(actor.pool), g, c, 0, zspage_of(cython.address(actor.pool), g, c, 0), slot_of(actor))
-    class_unlock(cython.address(actor.pool), c)
-    if genpool_free(cython.address(actor.pool), block, 4096) != OK:
-        engine_fail(b"the pages of a zspage cannot be freed")
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
 def install_page(arg: cython.p_void) -> cython.void:
     """Another class makes a zspage of a page, with a descriptor that may just have been given back."""
     actor: cython.pointer(Actor) = me(stage_of(arg))
@@ -189,6 +173,36 @@ def look_at_cell(arg: cython.p_void) -> cython.void:
         engine_fail(b"a cell that nobody has used is not 0")
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def install_small(arg: cython.p_void) -> cython.void:
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    lock(actor, class_(actor))
+    actor.status = install_locked(
+        cython.address(actor.pool), geometry(actor), class_(actor), actor.found[BLOCK]
+    )
+    class_unlock(cython.address(actor.pool), class_(actor))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def read_next(arg: cython.p_void) -> cython.void:
+    """By the handle that the next object will have: whoever finds it finds its size and its place."""
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    pinned: Pinned
+    status: cython.int = zs_pin(
+        cython.address(actor.pool), geometry(actor), actor.found[NEXT], cython.address(pinned)
+    )
+    if status == OK:
+        if pinned.nbytes != ZS_NBYTES:
+            engine_fail(b"an object is found that has another's size")
+        unpin(actor, cython.address(pinned))
+    elif status != NOT_A_BLOCK:
+        engine_fail(b"an object is found that is not there yet")
+
+
 # ---- end conditions
 
 
@@ -198,6 +212,25 @@ def look_at_cell(arg: cython.p_void) -> cython.void:
 def final_two(arg: cython.p_void) -> cython.p_const_char:
     """Nothing came or went: two objects."""
     return pool_wrong(stage_of(arg), cython.address(stage_of(arg).actors[0]), 2)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def final_three(arg: cython.p_void) -> cython.p_const_char:
+    return pool_wrong(stage_of(arg), cython.address(stage_of(arg).actors[0]), 3)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def final_both_made(arg: cython.p_void) -> cython.p_const_char:
+    """Each class has the zspage that it made."""
+    stage: cython.pointer(Stage) = stage_of(arg)
+    wrong: cython.p_const_char = other_class_wrong(stage)
+    if stage.actors[0].status != OK:
+        return b"there was an unused descriptor"
+    return wrong if wrong != cython.NULL else final_two(arg)
 
 
 @cython.cfunc
@@ -260,8 +293,8 @@ def final_once(arg: cython.p_void) -> cython.p_const_char:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def final_both_classes(arg: cython.p_void) -> cython.p_const_char:
-    stage: cython.pointer(Stage) = stage_of(arg)
+def other_class_wrong(stage: cython.pointer(Stage)) -> cython.p_const_char:
+    """Of objects of a page."""
     actor: cython.pointer(Actor) = cython.address(stage.actors[0])
     report: ClassReport
     if stage.actors[1].status != OK:
@@ -270,17 +303,45 @@ def final_both_classes(arg: cython.p_void) -> cython.p_const_char:
         return b"the other class is still locked"
     if report.bad_groups or report.bad_counts or report.bad_slots:
         return b"the lists or the counts of the other class are wrong"
-    return pool_wrong(stage, actor, 1)
+    return cython.NULL
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def final_arena(arg: cython.p_void) -> cython.p_const_char:
+def final_both_classes(arg: cython.p_void) -> cython.p_const_char:
+    stage: cython.pointer(Stage) = stage_of(arg)
+    wrong: cython.p_const_char = other_class_wrong(stage)
+    return wrong if wrong != cython.NULL else pool_wrong(stage, cython.address(stage.actors[0]), 1)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def final_table(arg: cython.p_void) -> cython.p_const_char:
+    """Two zspages, three pages of pins, and the one table that is named."""
+    if nr_owned(cython.address(stage_of(arg).actors[0].pool), OWNER_STRUCT) != 6:
+        return b"a table is there that nobody names"
     return arena_wrong(stage_of(arg), cython.address(stage_of(arg).actors[0]))
 
 
 # ---- the scenes
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def set_empty_zspage(stage: cython.pointer(Stage)) -> cython.int:
+    """A third zspage, which is empty: the next one that becomes empty ends."""
+    actor: cython.pointer(Actor) = cython.address(stage.actors[0])
+    handles: uint64_t[3]
+    i: cython.int
+    for i in range(3):
+        handles[i] = alloc(actor, MARK)
+    for i in range(3):
+        if free_object(actor, handles[i]) != OK:
+            return -1
+    return 0
 
 
 @cython.cfunc
@@ -359,7 +420,7 @@ def scene_two_classes(e: cython.pointer(Engine), memory: cython.p_char, nbytes: 
     hint.chunk = 0
     hint.word = 0
     if (
-        free_object(cython.address(stage.actors[0]), stage.actors[0].found[OBJECT]) != OK
+        set_empty_zspage(stage) != 0
         or genpool_alloc_algo(
             cython.address(stage.actors[1].pool),
             cython.address(hint),
@@ -371,7 +432,7 @@ def scene_two_classes(e: cython.pointer(Engine), memory: cython.p_char, nbytes: 
         != OK
     ):
         return -1
-    return play(e, final_both_classes, drop_empty, install_page, cython.NULL)
+    return play(e, final_both_classes, free_it, install_page, cython.NULL)
 
 
 @cython.cfunc
@@ -380,7 +441,7 @@ def scene_two_classes(e: cython.pointer(Engine), memory: cython.p_char, nbytes: 
 def scene_table(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
     if set_objects(e, memory, OWNER_STRUCT) == cython.NULL:
         return -1
-    return play(e, final_arena, name_cells, look_at_cell, cython.NULL)
+    return play(e, final_table, name_cells, look_at_cell, cython.NULL)
 
 
 @cython.cfunc
@@ -389,7 +450,47 @@ def scene_table(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64
 def scene_tables(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
     if set_objects(e, memory, OWNER_STRUCT) == cython.NULL:
         return -1
-    return play(e, final_arena, name_cells, name_cells, cython.NULL)
+    return play(e, final_table, name_cells, name_cells, cython.NULL)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_two_zspages(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_objects(e, memory, OWNER_STRUCT)
+    hint: Hint
+    i: cython.int
+    chain: cython.pointer(uint64_t)
+    if stage == cython.NULL:
+        return -1
+    hint.chunk = 0
+    hint.word = 0
+    for i in range(2):
+        if (
+            genpool_alloc_algo(
+                cython.address(stage.actors[i].pool),
+                cython.address(hint),
+                4096,
+                NEAR_FIT,
+                0,
+                cython.address(stage.actors[i].found[BLOCK]),
+            )
+            != OK
+        ):
+            return -1
+        chain = cython.cast(cython.pointer(uint64_t), stage.memory + stage.actors[i].found[BLOCK])
+        write_once(cython.address(chain[0]), 2 << 1, b"zsmoving.chain")
+        write_once(cython.address(chain[256]), 0, b"zsmoving.chain")
+    return play(e, final_both_made, install_small, install_page, cython.NULL)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_read_alloc(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    if set_objects(e, memory, OWNER_STRUCT) == cython.NULL:
+        return -1
+    return play(e, final_three, alloc_one, read_next, cython.NULL)
 
 
 register_scene(
@@ -455,6 +556,22 @@ register_scene(
     2,
     STAGE_BYTES,
     scene_two_classes,
+)
+register_scene(
+    b"zs.two-zspages",
+    b"two classes make a zspage each: each has a descriptor of its own",
+    b"",
+    2,
+    STAGE_BYTES,
+    scene_two_zspages,
+)
+register_scene(
+    b"zs.read-alloc",
+    b"an object is read the moment it is there: it is whole",
+    b"",
+    2,
+    STAGE_BYTES,
+    scene_read_alloc,
 )
 register_scene(
     b"zs.table",

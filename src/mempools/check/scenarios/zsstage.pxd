@@ -12,6 +12,7 @@ cdef enum:
     # Actor.found, of every actor
     OBJECT = 3                 # handle of the object it is about
     OTHER = 4                  # of another one, in the other zspage
+    NEXT = 6                   # that the next object of the class will have
     BLOCK = 5                  # the pages of a zspage to be, of this process
 
 cdef Stage *set_objects(Engine *e, char *memory, uint32_t owner) noexcept nogil

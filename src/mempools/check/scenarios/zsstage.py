@@ -133,6 +133,7 @@ def set_objects(e: cython.pointer(Engine), memory: cython.p_char, owner: uint32_
             return cython.NULL
         stage.actors[i].found[OBJECT] = handles[0]
         stage.actors[i].found[OTHER] = handles[2]
+        stage.actors[i].found[NEXT] = handles[1] + (cython.cast(uint64_t, 1) << 40)
     if zs_free(cython.address(actor.pool), geometry(actor), handles[1], FOREVER) != OK:
         return cython.NULL
     return stage
