@@ -26,6 +26,12 @@ SAID = {  # patterns, a line each
         r"(\d+) requests counted of \1",
         "violations: 0",
     ],
+    "shared_cache": [
+        "1000 of 2000 results outlived their process",
+        "pages went back: True",
+        "the view is whole: True",
+        "the rest is whole: True",
+    ],
     "worker_pool": [
         "a worker was killed: what is missing runs again",
         "24 jobs done, results in the pool again: 4 of 4",

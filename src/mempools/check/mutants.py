@@ -75,6 +75,10 @@ EQUIVALENT: dict[Mutation, str] = {
         "A:zspage.claim",
         "relax",
     ): "what follows in the descriptor are stores that depend on the swap's success, and reads of what they wrote",
+    (
+        "R:zsalloc.live",
+        "swap",
+    ): "the next store is of a list or a count of the class, which only the lock's holder and recovery look at: it makes them anew",
     ("R:zspage.unnamed", "swap"): "the next store is of where searches start, a hint",
     (
         "R:zspage.unnamed",
