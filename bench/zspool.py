@@ -85,9 +85,7 @@ def latency(options: Any) -> None:
         "write": timed("write(handle, data)", number, write=pool.write, **names),
         "read_bytes": timed("read(handle)", number, read=pool.read_bytes, **names),
         "read_into": timed("read(handle, buffer)", number, read=pool.read_into, **names),
-        "with read() as a memoryview": timed(
-            "with read(handle) as view: pass", number, read=pool.read, **names
-        ),
+        "with read() as a memoryview": timed("with read(handle) as view: pass", number, read=pool.read, **names),
     }
     report(f"Calls from Python, objects of {NBYTES} bytes", measure(cases, options.rounds), options)
     pool.destroy(force=True)
@@ -117,7 +115,9 @@ def compaction(options: Any) -> None:
 
     for nbytes in (64, 256, 1450, 3000):
         samples[f"{nbytes} bytes, an object moved"] = [once(nbytes)[0] for _ in range(options.rounds)]
-    report("Compaction, half of the objects freed at random: every page that arithmetic allows came back", samples, options)
+    report(
+        "Compaction, half of the objects freed at random: every page that arithmetic allows came back", samples, options
+    )
     pool.destroy(force=True)
 
 

@@ -1,5 +1,5 @@
 """A process is killed at each crash window, and at each atomic step, of all that it may do with a ZsPool: whoever recovers finds
-each object of the living once, with its bytes, none of the dead process's but those that it gave to the pool, and no page lost."""
+each object of the living once, with its bytes, none of the dead process's but what it gave to the pool, and no page lost."""
 
 import contextlib
 import gc

@@ -1,5 +1,6 @@
-"""Processes that write, read and compact one ZsPool at the same time; in the soak of record they are killed at random, also at steps
-of their own. Every object says what it is, so that a torn, lost or foreign one shows; the objects that the board names are all that there are."""
+"""Processes that write, read and compact one ZsPool at the same time; in the soak of record they are killed at random, also at
+steps of their own. Every object says what it is, so that a torn, lost or foreign one shows; the objects that the board names
+are all that there are."""
 
 import contextlib
 import mmap

@@ -183,7 +183,14 @@ def test_objects_that_python_makes_by_itself():
         with pytest.raises(TypeError):
             made()
     empty = ZsPool.__new__(ZsPool)
-    uses = [lambda: empty.alloc(1), lambda: empty.read(1), empty.stats, empty.class_table, empty.compact, lambda: empty.chain]
+    uses = [
+        lambda: empty.alloc(1),
+        lambda: empty.read(1),
+        empty.stats,
+        empty.class_table,
+        empty.compact,
+        lambda: empty.chain,
+    ]
     for use in uses:
         with pytest.raises(PoolError):
             use()

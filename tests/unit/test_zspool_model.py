@@ -1,10 +1,10 @@
 """A ZsPool beside a dict of bytes: whatever is done in whatever order, both say the same."""
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-import pytest
 from mempools import Arena, Busy, StaleHandle
 
 SIZES = st.one_of(st.integers(1, 100), st.sampled_from([500, 2000, 3000, 3625, 4096, 5000, 9000, 65536]))

@@ -78,7 +78,8 @@ EQUIVALENT: dict[Mutation, str] = {
     (
         "R:zsalloc.live",
         "swap",
-    ): "the next store is of a list or a count of the class, which only the lock's holder and recovery look at: it makes them anew",
+    ): "the next store is of a list or a count of the class, which only the lock's holder looks at, "
+    "and recovery, which makes them anew",
     ("R:zspage.unnamed", "swap"): "the next store is of where searches start, a hint",
     (
         "R:zspage.unnamed",

@@ -96,7 +96,8 @@ class PerCpuPoolStats:
 
 @dataclass(frozen=True)
 class ZsPoolStats:
-    """Of a ZsPool: `objects` and their `pages_used`, in bytes `memory_bytes`; `pages_freeable`: what compaction could give back, about.
+    """Of a ZsPool: `objects` and their `pages_used`, in bytes `memory_bytes`; `pages_freeable`: what compaction
+    could give back, about.
 
     Since the pool was made, by all processes: pages that compaction gave back (`pages_compacted`, zs_pool_stats in
     mm/zsmalloc.c), objects that it moved, and how often it passed one by that somebody was reading (`skipped`)."""

@@ -108,7 +108,9 @@ class ZsPool(PoolObject):
         self.check_open()
         where = f"pool {self.name!r}, handle {handle:#x}"
         if status == STALE:
-            raise StaleHandle(f"{where}: its object has been freed: by free(), or because the process died that allocated it")
+            raise StaleHandle(
+                f"{where}: its object has been freed: by free(), or because the process died that allocated it"
+            )
         if status == NOT_A_BLOCK:
             raise NotOwned(f"{where}: no object of this pool ever had it")
         if status == BUSY:
@@ -293,7 +295,7 @@ class ZsPool(PoolObject):
         return found
 
     def read_into(self, handle: object, buffer: object, /) -> int:
-        """Copies the object to the front of a writable buffer: how many bytes. ValueError if the buffer is too small. As `read`."""
+        """Copies the object to the front of a writable buffer: how many bytes. ValueError if it is too small. As `read`."""
         view: Py_buffer
         pinned: Pinned
         PyObject_GetBuffer(buffer, cython.address(view), PyBUF_CONTIG)
@@ -311,8 +313,8 @@ class ZsPool(PoolObject):
         return nbytes
 
     def write(self, handle: object, data: object, /, offset: object = 0) -> None:
-        """Copies a buffer into the object, from its byte `offset` on (zs_obj_write in mm/zsmalloc.c). ValueError if it does not fit;
-        errors as of `free`, without Busy. Does not keep other writers and readers of the same object away. Never waits.
+        """Copies a buffer into the object, from its byte `offset` on (zs_obj_write in mm/zsmalloc.c). ValueError if it does not
+        fit; errors as of `free`, without Busy. Does not keep other writers and readers of the same object away. Never waits.
         Thread-safe, process-safe, lock-free."""
         view: Py_buffer
         pinned: Pinned
@@ -331,7 +333,7 @@ class ZsPool(PoolObject):
             PyBuffer_Release(cython.address(view))
 
     def nbytes(self, handle: object, /) -> int:
-        """Bytes of the object, as they were asked for. Errors as of `free`, without Busy. Thread-safe, process-safe, lock-free."""
+        """Bytes of the object, as asked for. Errors as of `free`, without Busy. Thread-safe, process-safe, lock-free."""
         pinned: Pinned
         self.pin(handle, cython.address(pinned))
         nbytes: uint64_t = pinned.nbytes
@@ -480,8 +482,8 @@ class ZsPool(PoolObject):
         )
 
     def check(self) -> None:
-        """Compares every cell, slot, list and count of every class; Corrupt says what contradicts itself. Each class is locked for
-        as long as it takes: for tests and repairs. Thread-safe, process-safe, not lock-free."""
+        """Compares every cell, slot, list and count of every class; Corrupt says what contradicts itself. Each class is locked
+        for as long as it takes: for tests and repairs. Thread-safe, process-safe, not lock-free."""
         report: ClassReport
         c: uint64_t
         status: cython.int
@@ -521,6 +523,7 @@ class ZsPool(PoolObject):
 
 
 @cython.final
+@cython.freelist(8)
 @cython.no_gc_clear
 @cython.cclass
 class ZsView:
@@ -564,7 +567,7 @@ class ZsView:
         self.memory = memoryview(self)
         return self.memory
 
-    def __exit__(self, *exc):
+    def __exit__(self, kind: object, error: object, traceback: object, /):
         if self.memory is not None:
             self.memory.release()
             self.memory = None
@@ -615,9 +618,7 @@ def open_zspool(arena: object, mapping: Mapping, name: str, chain: int | None, l
     pages: uint64_t = DEFAULT_CHAIN if chain is None else to_u64(chain)
     pool.arena = arena
     pool.private = mapping.fd < 0
-    pool.open_ref(
-        mapping, name, KIND_ZSPOOL, ZS_SHIFT, limit, 0, root_nbytes(geometry_of(16)), 0, True
-    )
+    pool.open_ref(mapping, name, KIND_ZSPOOL, ZS_SHIFT, limit, 0, root_nbytes(geometry_of(16)), 0, True)
     if zs_make(pool.ref, pages) == MISMATCH and chain is not None:
         raise LayoutMismatch(
             f"{name!r} has chains of {read_once(cython.address(zs_root(pool.ref).chain), b'zspoolobject.chain')} pages, "

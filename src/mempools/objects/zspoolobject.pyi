@@ -1,6 +1,6 @@
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Self, final
+from typing import Any, final
 
 from mempools.layout.mapping import Mapping
 from mempools.objects.infos import ZsClassInfo, ZsPoolStats

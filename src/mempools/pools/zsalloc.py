@@ -51,6 +51,16 @@ from cython.cimports.mempools.parts.owners import OWNER_STRUCT
 from cython.cimports.mempools.parts.status import BUSY, CORRUPT, INVALID, NOT_A_BLOCK, OK
 from cython.cimports.mempools.pools.genpool import NEAR_FIT, genpool_alloc_algo, genpool_free
 from cython.cimports.mempools.pools.zsgeometry import NR_GROUPS, Geometry, class_of
+from cython.cimports.mempools.pools.zspage import (
+    class_lock,
+    class_unlock,
+    drop_locked,
+    install_locked,
+    pop_slot_locked,
+    put_slot_locked,
+    regroup_locked,
+    zspage_of,
+)
 from cython.cimports.mempools.pools.zspin import claim_locked, not_named
 from cython.cimports.mempools.pools.zstable import (
     CELL_CLAIMED,
@@ -71,13 +81,10 @@ from cython.cimports.mempools.pools.zstable import (
     handle_names,
     handle_of,
     header_of,
+    index_of,
     zs_cell,
     zs_class,
-    index_of,
     zs_root,
-)
-from cython.cimports.mempools.pools.zspage import (
-    class_lock, class_unlock, drop_locked, install_locked, pop_slot_locked, put_slot_locked, regroup_locked, zspage_of,
 )
 
 register_module(cython.address(this_module_step))
@@ -223,8 +230,8 @@ def free_locked(
     slot: uint32_t,
     block: cython.pointer(uint64_t),
 ) -> cython.int:
-    """Ends the live object that the cell's word names: OK, and block[0] is the pages of a zspage for the caller to free, or 0; BUSY:
-    somebody reads it; CORRUPT."""
+    """Ends the live object that the cell's word names: OK, and block[0] is the pages of a zspage for the caller to free, or 0;
+    BUSY: somebody reads it; CORRUPT."""
     c: uint64_t = cell_class(word)
     k: cython.pointer(ZsClass) = zs_class(pool, c)
     d: cython.pointer(Descriptor) = zspage_of(pool, g, c, cell_zspage(word))
@@ -236,10 +243,9 @@ def free_locked(
         return BUSY
     window(b"D:zsalloc.claimed")
     # Relaxed: who sees the cell free reads nothing behind it.
-    if (
-        cmpxchg_relaxed(cell, word | cython.cast(uint64_t, CELL_CLAIMED), freed_word(word, next), b"zsalloc.free")
-        != word | cython.cast(uint64_t, CELL_CLAIMED)
-    ):
+    if cmpxchg_relaxed(
+        cell, word | cython.cast(uint64_t, CELL_CLAIMED), freed_word(word, next), b"zsalloc.free"
+    ) != word | cython.cast(uint64_t, CELL_CLAIMED):
         return BUSY
     window(b"D:zsalloc.ended")
     write_once(cython.address(k.free_cell), index + 1, b"zsalloc.free")

@@ -1,4 +1,5 @@
-"""L3: compaction of a ZsPool: objects move from the emptiest zspages of a class to the fullest, until one is empty (mm/zsmalloc.c).
+"""L3: compaction of a ZsPool: objects move from the emptiest zspages of a class to the fullest, until one is empty
+(mm/zsmalloc.c).
 
 Guarantee. A reader sees an object whole, where it was or where it is. One busy reader keeps its own object where it is, and
 its zspage; not the class. One compaction at a time in a pool; one that died is taken over. Process-safe, not lock-free.
@@ -35,6 +36,7 @@ from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.robustlock import robust_trylock, robust_unlock
 from cython.cimports.mempools.parts.status import BUSY, CORRUPT, NOT_FOUND, NOT_REGISTERED, OK
 from cython.cimports.mempools.pools.genpool import genpool_free
+from cython.cimports.mempools.pools.zsgeometry import NR_GROUPS, Geometry
 from cython.cimports.mempools.pools.zspage import (
     class_lock,
     class_unlock,
@@ -44,7 +46,6 @@ from cython.cimports.mempools.pools.zspage import (
     regroup_locked,
     zspage_of,
 )
-from cython.cimports.mempools.pools.zsgeometry import NR_GROUPS, Geometry
 from cython.cimports.mempools.pools.zspin import claim_locked
 from cython.cimports.mempools.pools.zstable import (
     CELL_CLAIMED,
@@ -102,9 +103,7 @@ def copy_slot(to: cython.pointer(uint64_t), source: cython.pointer(uint64_t), nb
     """Word by word, so that what a writer changes meanwhile, having cancelled the move, is read as it is, and dropped."""
     i: uint64_t
     for i in range((nbytes + 7) >> 3):
-        write_once(
-            cython.address(to[i]), read_once(cython.address(source[i]), b"zscompact.copy"), b"zscompact.copy"
-        )
+        write_once(cython.address(to[i]), read_once(cython.address(source[i]), b"zscompact.copy"), b"zscompact.copy")
 
 
 @cython.cfunc
@@ -156,15 +155,12 @@ def move_locked(
     window(b"D:zscompact.copied")
     # [R:zscompact.moved] release; pairs with [A:zspin.cell]: who finds the object in its new place finds its bytes there. The
     # old place is free from here on, and its next owner's from its next allocation on.
-    if (
-        cmpxchg_release(
-            cell,
-            word | cython.cast(uint64_t, CELL_CLAIMED),
-            word & ~((cython.cast(uint64_t, 1) << 31) - 1) | target << SLOT_BITS | place,
-            b"R:zscompact.moved",
-        )
-        != word | cython.cast(uint64_t, CELL_CLAIMED)
-    ):
+    if cmpxchg_release(
+        cell,
+        word | cython.cast(uint64_t, CELL_CLAIMED),
+        word & ~((cython.cast(uint64_t, 1) << 31) - 1) | target << SLOT_BITS | place,
+        b"R:zscompact.moved",
+    ) != word | cython.cast(uint64_t, CELL_CLAIMED):
         put_slot_locked(pool, g, c, e, place)
         return BUSY
     window(b"D:zscompact.moved")
@@ -209,7 +205,9 @@ def emptiest_locked(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def target_locked(pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), c: uint64_t, source: uint64_t) -> uint64_t:
+def target_locked(
+    pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), c: uint64_t, source: uint64_t
+) -> uint64_t:
     """Index + 1 of the first zspage of the fullest group that has room and is not the source (likewise + 1); 0: none."""
     group: uint64_t = NR_GROUPS - 1
     found: uint64_t
@@ -262,10 +260,7 @@ def turn_locked(
         skipped += status == BUSY
         if status == OK:
             moves += 1
-            if (
-                moves == MOVES_A_TURN
-                or read_once(cython.address(e.inuse), b"zscompact.full") >= g.shapes[c].objs
-            ):
+            if moves == MOVES_A_TURN or read_once(cython.address(e.inuse), b"zscompact.full") >= g.shapes[c].objs:
                 break
     regroup_locked(pool, g, c, target - 1, e)
     regroup_locked(pool, g, c, source - 1, d)

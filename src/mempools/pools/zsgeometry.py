@@ -10,7 +10,9 @@ zspage is *huge*: the header is in the descriptor, so that a whole page (or 16) 
 import cython
 
 if not cython.compiled:
-    raise ImportError("mempools.pools.zsgeometry is compiled code: run `make build` in a checkout, or install the wheel")
+    raise ImportError(
+        "mempools.pools.zsgeometry is compiled code: run `make build` in a checkout, or install the wheel"
+    )
 
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.string import memset
@@ -107,7 +109,7 @@ def build(chain: uint32_t) -> cython.void:
 @cython.exceptval(check=False)
 def geometry_of(chain: uint64_t) -> cython.pointer(Geometry):
     """NULL for a chain that no pool has."""
-    return cython.address(_tables[chain]) if MIN_CHAIN <= chain and chain <= MAX_CHAIN else cython.NULL
+    return cython.address(_tables[chain]) if chain >= MIN_CHAIN and chain <= MAX_CHAIN else cython.NULL
 
 
 @cython.cfunc

@@ -36,8 +36,8 @@ from cython.cimports.mempools.parts.robustlock import robust_holder, robust_lock
 from cython.cimports.mempools.parts.status import BUSY, CORRUPT, INTERRUPTED, OK
 from cython.cimports.mempools.pools.genpool import genpool_transfer
 from cython.cimports.mempools.pools.zsalloc import free_locked
-from cython.cimports.mempools.pools.zspage import class_lock, class_unlock, link_locked, zspage_of
 from cython.cimports.mempools.pools.zsgeometry import NR_GROUPS, Geometry, group_of
+from cython.cimports.mempools.pools.zspage import class_lock, class_unlock, link_locked, zspage_of
 from cython.cimports.mempools.pools.zspin import clear_pins, is_pinned
 from cython.cimports.mempools.pools.zstable import (
     CELL_CLAIMED,
@@ -55,11 +55,11 @@ from cython.cimports.mempools.pools.zstable import (
     cell_zspage,
     desc_offset,
     header_of,
+    index_of,
     zs_cell,
     zs_class,
     zs_desc,
     zs_geometry,
-    index_of,
     zs_root,
 )
 
@@ -151,9 +151,7 @@ def rebuild_cells(pool: cython.pointer(PoolRef), c: uint64_t) -> cython.void:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def rebuild(
-    pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), c: uint64_t, slot: uint32_t
-) -> cython.void:
+def rebuild(pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), c: uint64_t, slot: uint32_t) -> cython.void:
     k: cython.pointer(ZsClass) = zs_class(pool, c)
     d: cython.pointer(Descriptor) = zs_desc(pool, 0)
     index: uint64_t = 0
@@ -432,17 +430,17 @@ def check_cells(
                 report.objects += 1
                 report.claimed += word & cython.cast(uint64_t, CELL_CLAIMED) != 0
                 d = zspage_of(pool, g, c, cell_zspage(word))
-                if d == cython.NULL or cell_slot(word) >= g.shapes[c].objs:
-                    report.bad_objects += 1
-                elif (
-                    read_once(
-                        header_of(
-                            pool, g, d, read_once(cython.address(d.word), b"zsmend.check"), cell_slot(word)
-                        ),
-                        b"zsmend.check",
+                if (
+                    d == cython.NULL
+                    or cell_slot(word) >= g.shapes[c].objs
+                    or (
+                        read_once(
+                            header_of(pool, g, d, read_once(cython.address(d.word), b"zsmend.check"), cell_slot(word)),
+                            b"zsmend.check",
+                        )
+                        >> 32
+                        != index
                     )
-                    >> 32
-                    != index
                 ):
                     report.bad_objects += 1
         index += 1

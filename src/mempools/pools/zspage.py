@@ -26,17 +26,17 @@ from cython.cimports.mempools.machine.atomics import (
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.owners import OWNER_STRUCT
 from cython.cimports.mempools.parts.robustlock import robust_lock, robust_unlock
-from cython.cimports.mempools.parts.status import CORRUPT, TABLE_FULL, NOT_REGISTERED, OK
+from cython.cimports.mempools.parts.status import CORRUPT, NOT_REGISTERED, OK, TABLE_FULL
 from cython.cimports.mempools.pools.genpool import genpool_transfer
 from cython.cimports.mempools.pools.zsgeometry import NR_GROUPS, Geometry, group_of
 from cython.cimports.mempools.pools.zstable import (
     ZS_SHIFT,
     Descriptor,
+    ZsClass,
+    ZsRoot,
     desc_class,
     desc_offset,
     desc_word,
-    ZsClass,
-    ZsRoot,
     header_of,
     word_fits,
     zs_class,
@@ -45,6 +45,7 @@ from cython.cimports.mempools.pools.zstable import (
 )
 
 register_module(cython.address(this_module_step))
+
 
 @cython.cfunc
 @cython.nogil
@@ -162,9 +163,7 @@ def pop_slot_locked(
     if free == 0 or free > g.shapes[c].objs:
         return CORRUPT
     at[0] = free - 1
-    header = read_once(
-        header_of(pool, g, d, read_once(cython.address(d.word), b"zspage.pop"), free - 1), b"zspage.pop"
-    )
+    header = read_once(header_of(pool, g, d, read_once(cython.address(d.word), b"zspage.pop"), free - 1), b"zspage.pop")
     if header & 1:
         return CORRUPT
     write_once(cython.address(d.free), header >> 1, b"zspage.pop")

@@ -57,12 +57,12 @@ from cython.cimports.mempools.pools.zstable import (
     desc_class,
     handle_names,
     header_of,
+    index_of,
     name_block,
     object_at,
     word_fits,
     zs_cell,
     zs_desc,
-    index_of,
     zs_root,
 )
 
@@ -165,9 +165,7 @@ def zs_pin(
         if not word & cython.cast(uint64_t, CELL_CLAIMED):
             break
         # Relaxed: it takes something away from the mover, and publishes nothing.
-        if (
-            cmpxchg_relaxed(cell, word, word & ~cython.cast(uint64_t, CELL_CLAIMED), b"zspin.cancel") == word
-        ):
+        if cmpxchg_relaxed(cell, word, word & ~cython.cast(uint64_t, CELL_CLAIMED), b"zspin.cancel") == word:
             word &= ~cython.cast(uint64_t, CELL_CLAIMED)
             break
     status = locate(pool, g, word, pinned)

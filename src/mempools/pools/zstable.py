@@ -173,7 +173,8 @@ def header_of(
 @cython.nogil
 @cython.exceptval(check=False)
 def name_block(pool: cython.pointer(PoolRef), name: cython.pointer(uint64_t), nbytes: uint64_t) -> cython.int:
-    """A zeroed block of the pool's becomes what the root names there, unless somebody else's has: OK, EXHAUSTED, NOT_REGISTERED."""
+    """A zeroed block of the pool's becomes what the root names there, unless somebody else's has: OK, EXHAUSTED,
+    NOT_REGISTERED."""
     hint: Hint
     offset: uint64_t = 0
     status: cython.int

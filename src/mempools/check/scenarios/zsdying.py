@@ -1,4 +1,5 @@
-"""Scenarios of a ZsPool in which processes die: movers, allocators, freers, readers, and those who recover (zsmoving.py: the living)."""
+"""Scenarios of a ZsPool in which processes die: movers, allocators, freers, readers, and those who recover (zsmoving.py has the
+living)."""
 
 import cython
 

@@ -179,9 +179,7 @@ def look_at_cell(arg: cython.p_void) -> cython.void:
 def install_small(arg: cython.p_void) -> cython.void:
     actor: cython.pointer(Actor) = me(stage_of(arg))
     lock(actor, class_(actor))
-    actor.status = install_locked(
-        cython.address(actor.pool), geometry(actor), class_(actor), actor.found[BLOCK]
-    )
+    actor.status = install_locked(cython.address(actor.pool), geometry(actor), class_(actor), actor.found[BLOCK])
     class_unlock(cython.address(actor.pool), class_(actor))
 
 
@@ -192,9 +190,7 @@ def read_next(arg: cython.p_void) -> cython.void:
     """By the handle that the next object will have: whoever finds it finds its size and its place."""
     actor: cython.pointer(Actor) = me(stage_of(arg))
     pinned: Pinned
-    status: cython.int = zs_pin(
-        cython.address(actor.pool), geometry(actor), actor.found[NEXT], cython.address(pinned)
-    )
+    status: cython.int = zs_pin(cython.address(actor.pool), geometry(actor), actor.found[NEXT], cython.address(pinned))
     if status == OK:
         if pinned.nbytes != ZS_NBYTES:
             engine_fail(b"an object is found that has another's size")
@@ -299,7 +295,12 @@ def other_class_wrong(stage: cython.pointer(Stage)) -> cython.p_const_char:
     report: ClassReport
     if stage.actors[1].status != OK:
         return b"there was an unused descriptor"
-    if zs_check(cython.address(actor.pool), geometry(actor), class_of(geometry(actor), 4096), cython.address(report), 0) != OK:
+    if (
+        zs_check(
+            cython.address(actor.pool), geometry(actor), class_of(geometry(actor), 4096), cython.address(report), 0
+        )
+        != OK
+    ):
         return b"the other class is still locked"
     if report.bad_groups or report.bad_counts or report.bad_slots:
         return b"the lists or the counts of the other class are wrong"

@@ -126,10 +126,9 @@ def set_objects(e: cython.pointer(Engine), memory: cython.p_char, owner: uint32_
         if handles[i] == 0:
             return cython.NULL
     for i in range(3):
-        if (
-            zs_pin(cython.address(stage.actors[i].pool), geometry(actor), handles[0], cython.address(pinned)) != OK
-            or zs_unpin(cython.address(stage.actors[i].pool), cython.address(pinned))
-        ):
+        if zs_pin(
+            cython.address(stage.actors[i].pool), geometry(actor), handles[0], cython.address(pinned)
+        ) != OK or zs_unpin(cython.address(stage.actors[i].pool), cython.address(pinned)):
             return cython.NULL
         stage.actors[i].found[OBJECT] = handles[0]
         stage.actors[i].found[OTHER] = handles[2]
@@ -169,9 +168,7 @@ def lock(actor: cython.pointer(Actor), c: uint64_t) -> cython.void:
 @cython.exceptval(check=False)
 def pin(actor: cython.pointer(Actor), pinned: cython.pointer(Pinned)) -> cython.bint:
     """The object; False: it has been freed."""
-    status: cython.int = zs_pin(
-        cython.address(actor.pool), geometry(actor), actor.found[OBJECT], pinned
-    )
+    status: cython.int = zs_pin(cython.address(actor.pool), geometry(actor), actor.found[OBJECT], pinned)
     if status != OK and status != STALE:
         engine_fail(b"an object cannot be found")
     return status == OK
@@ -238,10 +235,7 @@ def alloc(actor: cython.pointer(Actor), mark: uint64_t) -> uint64_t:
         status = zs_alloc(
             cython.address(actor.pool), geometry(actor), ZS_NBYTES, slot_of(actor), cython.address(handle), _A_WHILE
         )
-    if (
-        status != OK
-        or zs_pin(cython.address(actor.pool), geometry(actor), handle, cython.address(pinned)) != OK
-    ):
+    if status != OK or zs_pin(cython.address(actor.pool), geometry(actor), handle, cython.address(pinned)) != OK:
         engine_fail(b"no object can be had, though there is room")
     write_block(pinned.object, mark)
     unpin(actor, cython.address(pinned))
@@ -254,9 +248,7 @@ def alloc(actor: cython.pointer(Actor), mark: uint64_t) -> uint64_t:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def pool_wrong(
-    stage: cython.pointer(Stage), actor: cython.pointer(Actor), objects: uint64_t
-) -> cython.p_const_char:
+def pool_wrong(stage: cython.pointer(Stage), actor: cython.pointer(Actor), objects: uint64_t) -> cython.p_const_char:
     """Does anything contradict itself, or are there not that many objects of the class?"""
     report: ClassReport
     if robust_holder(cython.address(zs_class(cython.address(actor.pool), class_(actor)).lock)):
