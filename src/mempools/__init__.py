@@ -21,16 +21,26 @@ from mempools.objects.atomic import AtomicU64
 from mempools.objects.block import Block
 from mempools.objects.contexts import in_noio, may_wait, noio
 from mempools.objects.genpoolobject import GenPool
-from mempools.objects.infos import MempoolStats, PerCpuPoolStats, ZsClassInfo, ZsPoolStats
+from mempools.objects.infos import (
+    Maintained,
+    MempoolStats,
+    PerCpuChunkStats,
+    PerCpuPoolStats,
+    PerCpuStats,
+    ZsClassInfo,
+    ZsPoolStats,
+)
 from mempools.objects.mempoolobject import Mempool
 from mempools.objects.percpucounter import PerCpuCounter
 from mempools.objects.percpuobject import PerCpu
+from mempools.objects.percpurefobject import PerCpuRef
 from mempools.objects.percpuword import PerCpuWord
 from mempools.objects.poison import PoisonWarning
 from mempools.objects.poolobject import trace_allocations
 from mempools.objects.sites import Allocation, allocations
 from mempools.objects.zspoolobject import ZsPool, ZsView
 from mempools.percpupool import PerCpuPool
+from mempools.quota import Quota
 from mempools.store import Store, StoreStats
 
 __all__ = [
@@ -46,16 +56,21 @@ __all__ = [
     "GenPool",
     "LayoutMismatch",
     "LockOrder",
+    "Maintained",
     "Mempool",
     "MempoolStats",
     "NotOwned",
     "PerCpu",
+    "PerCpuChunkStats",
     "PerCpuCounter",
     "PerCpuPool",
     "PerCpuPoolStats",
+    "PerCpuRef",
+    "PerCpuStats",
     "PerCpuWord",
     "PoisonWarning",
     "PoolError",
+    "Quota",
     "StaleHandle",
     "Store",
     "StoreStats",

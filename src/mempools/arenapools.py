@@ -98,15 +98,20 @@ class ArenaPools:
         nr_units: int | None = None,
         unit_nbytes: int | str | None = None,
         shares: int = 256,
+        balance: bool = True,
+        quota: Any = None,
     ) -> PerCpu:
         """The PerCpu pool `name`, made if absent, else as it is: LayoutMismatch if its configuration is another.
 
         `units`: "cpu" (the default: a copy of each area for each possible CPU, or for `nr_units` of them, at least 2) or
-        "process" (one for each of the arena's 120 process slots). `unit_nbytes`: bytes of a unit, whole pages, at most
-        256 KiB; the largest area there can be, 32 KiB by default. A chunk takes `nr_units` times as much of the arena, and
-        the first is taken now. `shares`: how many of its areas may be pickled at a time (128 bytes each). Exhausted if
-        there is no room. May wait for another process that makes a pool; not for signal handlers.
-        Thread-safe, process-safe, not lock-free."""
+        "process" (one for each of the arena's 120 process slots). `unit_nbytes`: bytes of a unit, whole pages, at most 256
+        KiB; the largest area there can be, 32 KiB by default. A chunk takes `nr_units` times as much of the arena, and the
+        first is taken now; memory from the system only as areas need it. `shares`: how many of its areas may be pickled at a
+        time (128 bytes each). `balance`: a thread keeps pages ready for requests with wait=False when this process makes
+        such, and gives back what its frees leave; else only `maintain()` does. `quota`: whom this process's areas are charged
+        to, a `Quota` or any object with `charge(nbytes)`, which raises to refuse, and `uncharge(nbytes)`. Exhausted if there
+        is no room. May wait for another process that makes a pool; not for signal handlers. Thread-safe, process-safe, not
+        lock-free."""
         if units not in (None, "cpu", "process"):
             raise ValueError(f'units {units!r}: "cpu" or "process"')
         if units == "process" and nr_units is not None:
@@ -118,7 +123,7 @@ class ArenaPools:
             raise ValueError(f"unit_nbytes {unit_nbytes!r}: whole pages of 4096 bytes, at most 256 KiB")
         if not 0 <= shares <= 1 << 20:
             raise ValueError(f"shares {shares}: 0 to 2**20")
-        return open_percpu(self, self._mapping, name, units, nr_units or 0, nbytes, shares)
+        return open_percpu(self, self._mapping, name, units, nr_units or 0, nbytes, shares, balance, quota)
 
     def percpu_pool(
         self,
@@ -192,5 +197,5 @@ class ArenaPools:
         """The same for areas."""
         pool = self._received_percpu.get(name)
         if pool is None:
-            pool = self._received_percpu[name] = open_percpu(self, self._mapping, name, None, 0, 0, None)
+            pool = self._received_percpu[name] = open_percpu(self, self._mapping, name, None, 0, 0, None, True, None)
         return pool

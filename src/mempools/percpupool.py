@@ -13,13 +13,10 @@ Refill's `wait`, `alloc(wait=True)`, `destroy`) is refused there, in the refill 
 would have to wait this time. Which locks of the program's a refill needs (those that `reclaim` takes) only the debug mode
 lockdep knows: for it a refill is work that waits for I/O, whoever does it.
 
-The worker is a thread that lives as long as it has something to fill. Of those who ask at the same time one starts it: the
-one whose Refill is in `_running`, a dictionary, because its operations are one step each and legal in destructors and signal
-handlers. Whoever has taken an area after the worker's last look, and before the end of its Refill, is seen by the look after it.
-In a forked child the parent's worker is not there: a Refill of another process counts as none.
+The worker is a thread that lives as long as it has something to fill (objects/worker.py); a Refill is its ticket. Whoever has
+taken an area after the worker's last look, and before the end of its Refill, is seen by the look after it.
 """
 
-import _thread
 import os
 import threading
 import time
@@ -34,6 +31,7 @@ from mempools.objects.areareserve import AreaReserve, open_reserve
 from mempools.objects.infos import PerCpuPoolStats
 from mempools.objects.lockorder import Context
 from mempools.objects.percpuobject import PerCpu
+from mempools.objects.worker import Worker
 
 _RETRY = 0.01  # seconds after a refill that failed, until an allocation starts another
 
@@ -92,7 +90,7 @@ class PerCpuPool:
         self._take = reserve.take_area
         self._low = low
         self._reclaim = reclaim
-        self._running: dict[str, Refill] = {}
+        self._work_now = Worker()
         self._worker = 0  # the thread that refills
         self._closing = False
         self._next_try = 0.0
@@ -186,30 +184,22 @@ class PerCpuPool:
     def refill_async(self) -> Refill:
         """Have a worker thread fill the reserve up to `high`; the one that is at it, if there is one. Never waits. Any context;
         thread-safe."""
-        pid = os.getpid()
         fresh = Refill(self)
-        while True:
-            found = self._running.setdefault("refill", fresh)
-            if found is fresh:
-                break
-            if found._pid == pid:
-                return found
-            self._running.pop("refill", None)  # the parent's
+        found: Refill = self._work_now.take(fresh)
+        if found is not fresh:
+            return found
         if self._closing:
             self._end(fresh, WouldBlock(f"{self!r} is being destroyed"))
             return fresh
         try:
-            _thread.start_new_thread(self._run, (fresh,))
+            self._work_now.start(lambda: self._run(fresh))
         except RuntimeError as error:  # no more threads, or the interpreter ends
             self._end(fresh, error)
         return fresh
 
     def _start(self) -> None:
         """An allocation has left too few."""
-        running = self._running.get("refill")
-        if running is not None and running._pid == os.getpid():
-            return
-        if time.monotonic() >= self._next_try and not self._closing:
+        if self._work_now.ticket is None and time.monotonic() >= self._next_try and not self._closing:
             self.refill_async()
 
     def _run(self, refill: Refill) -> None:
@@ -238,7 +228,7 @@ class PerCpuPool:
             self._error = f"{type(error).__name__}: {error}"
             self._next_try = time.monotonic() + _RETRY
         refill._error = error
-        self._running.pop("refill", None)
+        self._work_now.end()
         refill._over.set()
 
     def _fill(self) -> int:
@@ -297,8 +287,8 @@ class PerCpuPool:
         self._check_wait("destroy()")
         self._closing = True
         try:
-            refill = self._running.get("refill")
-            if refill is not None and refill._pid == os.getpid():
+            refill = self._work_now.ticket
+            if refill is not None:
                 might_wait(self._work)
                 refill._over.wait()
             self._reserve.destroy()

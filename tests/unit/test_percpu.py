@@ -21,7 +21,7 @@ def arena():
 
 @pytest.fixture
 def stats(arena):
-    return arena.percpu("stats", nr_units=4, unit_nbytes=4096, shares=4)
+    return arena.percpu("stats", nr_units=4, unit_nbytes=4096, shares=4, balance=False)
 
 
 def test_an_area_is_zeroed_in_every_unit(stats):

@@ -43,7 +43,7 @@ def open_pool(arena, low=2, high=4, reclaim=None, nbytes=NBYTES, name="spare"):
 
 def settle(pool):
     """No refill is under way, nor the one that its end may have started."""
-    while pool._running:
+    while pool._work_now.ticket:
         time.sleep(0.001)
 
 
@@ -94,7 +94,7 @@ def test_areas_are_zeroed(arena):
 def test_a_worker_fills_what_is_below_the_low_mark(arena):
     pool = open_pool(arena)
     held = [pool.alloc(), pool.alloc()]
-    assert not pool._running  # two are left
+    assert not pool._work_now.ticket  # two are left
     held.append(pool.alloc())
     settle(pool)
     assert pool.level == 4

@@ -65,6 +65,15 @@ EQUIVALENT: dict[Mutation, str] = {
     ): "readers ask only whether it is the same; a value between is stored behind the commit "
     "as the whole one, and differs from the old one",
     ("R:mempoolmake.made", "tear"): f"0 becomes 1: {_ONE_BYTE}",
+    (
+        "R:percpuref.over",
+        "swap",
+    ): "it is the last thing that a release does; until it is seen the next life does not begin, as if the release took longer",
+    (
+        "R:percpuref.over",
+        "tear",
+    ): "what is between is no process's registration, and not over: whoever sees it takes the release to be under way",
+    ("R:percpu.ready", "tear"): f"0 becomes 1: {_ONE_BYTE}",
     ("R:proctable.free", "tear"): f"LIVE becomes FREE in the same generation: {_ONE_BYTE}",
     (
         "R:proctable.live",
@@ -86,6 +95,7 @@ EQUIVALENT: dict[Mutation, str] = {
         "tear",
     ): "the low half has the class + 1: stored first, the word is no class's, and not 0 to be claimed; stored last, it is of the "
     "class whose lock the writer has, without objects",
+    ("R:unitcounter.lock", "tear"): "what is between is nobody's registration: whoever sees it finds the lock taken",
     ("R:shares.live", "tear"): f"SETUP becomes LIVE under the same slot and generation: {_ONE_BYTE}",
 }
 _TRY_EQUIVALENT = 5_000  # executions

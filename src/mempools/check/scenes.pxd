@@ -17,7 +17,7 @@ cdef struct Scene:
     setup_fn setup
 
 cdef enum:
-    MAX_SCENES = 200
+    MAX_SCENES = 400
 
 cdef int register_scene(const char *name, const char *about, const char *races, int nr_cpus, uint64_t nbytes, setup_fn setup) except -1
 cdef Scene *find_scene(str name) except? NULL

@@ -16,6 +16,7 @@ cdef struct ForeignChunk:      # what a chunk outside the arena is: see Chunk
     uint64_t has_device
     uint64_t cookie
 
+cdef int run_claim(ArenaRef *arena, uint64_t nbytes, uint64_t nr_touched, uint32_t owner, uint64_t *offset, uint64_t *run_nbytes) noexcept nogil
 cdef int run_alloc(ArenaRef *arena, uint64_t nbytes, uint32_t owner, uint64_t *offset, uint64_t *run_nbytes) noexcept nogil
 cdef int publish_or_free(ArenaRef *arena, PoolEntry *entry, uint64_t offset, uint64_t run_nbytes, uint32_t owner) noexcept nogil
 cdef int chunk_add(ArenaRef *arena, PoolEntry *entry, uint64_t shift, uint64_t nr, uint32_t owner, uint64_t *offset) noexcept nogil

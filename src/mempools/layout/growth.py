@@ -17,6 +17,7 @@ if not cython.compiled:
     raise ImportError("mempools.layout.growth is compiled code: run `make build` in a checkout, or install the wheel")
 
 from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.mempools.layout.backing import pages_taken
 from cython.cimports.mempools.layout.chunks import (
     chunk_format,
     chunk_overhead,
@@ -47,14 +48,15 @@ _FIRST_CHUNK = cython.declare(uint64_t, 64 * 1024)  # bytes; later chunks double
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def run_alloc(
+def run_claim(
     arena: cython.pointer(ArenaRef),
     nbytes: uint64_t,
+    nr_touched: uint64_t,
     owner: uint32_t,
     offset: cython.pointer(uint64_t),
     run_nbytes: cython.pointer(uint64_t),
 ) -> cython.int:
-    """Pages for `nbytes`, owned by `owner`."""
+    """Pages for `nbytes`, owned by `owner`, of which the first `nr_touched` bytes can be touched."""
     page: uint64_t = 0
     nr: uint64_t = ((nbytes - 1) >> PAGE_SHIFT) + 1
     status: cython.int
@@ -63,7 +65,26 @@ def run_alloc(
     status = pages_alloc(arena, nr, owner, cython.address(page))
     offset[0] = page << PAGE_SHIFT
     run_nbytes[0] = nr << PAGE_SHIFT
+    if status == OK:
+        nr_touched = ((nr_touched - 1) >> PAGE_SHIFT) + 1 << PAGE_SHIFT
+        status = pages_taken(arena, offset[0], nr_touched)
+        if status != OK:
+            pages_free(arena, page, nr, owner)
     return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def run_alloc(
+    arena: cython.pointer(ArenaRef),
+    nbytes: uint64_t,
+    owner: uint32_t,
+    offset: cython.pointer(uint64_t),
+    run_nbytes: cython.pointer(uint64_t),
+) -> cython.int:
+    """Pages for `nbytes`, owned by `owner`."""
+    return run_claim(arena, nbytes, nbytes, owner, offset, run_nbytes)
 
 
 @cython.cfunc

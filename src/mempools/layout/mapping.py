@@ -99,6 +99,7 @@ class Mapping:
         base: uintptr_t = memory.map_pages(nbytes, fd, align)
         self.ref.base = cython.cast(cython.p_char, base)
         self.ref.nbytes = nbytes
+        self.ref.fd = fd
         self.ref.super = cython.cast(cython.pointer(Superblock), self.ref.base)
         self.ref.slots = cython.cast(cython.pointer(ProcSlot), self.ref.base + SLOTS_OFFSET)
         self.ref.pools = cython.cast(cython.pointer(PoolEntry), self.ref.base + POOLS_OFFSET)

@@ -16,3 +16,5 @@ cdef uint64_t slot_state(ProcSlot *p) noexcept nogil
 cdef bint slot_is_live(ProcSlot *p) noexcept nogil
 cdef void slot_set_live(ProcSlot *p, uint64_t state, uint64_t pid, uint64_t start_time, uint64_t space) noexcept nogil
 cdef void slot_set_free(ProcSlot *p) noexcept nogil
+# Is the process of that registration (refs.pxd) alive, as far as anybody has looked? Never true again once it is false.
+cdef bint registration_lives(ArenaRef *arena, uint64_t registration) noexcept nogil

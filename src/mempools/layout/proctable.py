@@ -143,6 +143,19 @@ def slot_is_live(p: cython.pointer(ProcSlot)) -> cython.bint:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def registration_lives(arena: cython.pointer(ArenaRef), registration: uint64_t) -> cython.bint:
+    slot: uint64_t = registration & 0xFF
+    if slot == 0 or slot > NR_SLOTS:
+        return False
+    # [A:proctable.live] acquire; pairs with [R:proctable.free], too: what the dead one stored is seen by whoever is told.
+    return load_acquire(cython.address(arena.slots[slot].state), b"A:proctable.live") == (
+        registration & ~cython.cast(uint64_t, 0xFF) | STATE_LIVE
+    )
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def slot_set_free(p: cython.pointer(ProcSlot)) -> cython.void:
     # Relaxed read: only the owner, or the holder of the mend lock of a dead owner, writes a LIVE state.
     generation: uint64_t = read_once(cython.address(p.state), b"proctable.generation") >> 8

@@ -8,6 +8,7 @@ cdef struct PoolRef
 cdef struct ArenaRef:
     char *base                 # start of the mapping
     uint64_t nbytes
+    int fd                     # of the file; -1: memory of this process alone
     # This process's slot, 1..NR_SLOTS, or 0; behind it the registration: generation << 8 | slot, never the same twice. On
     # a page that fork wipes: a child reads 0, registers, and may get its dead parent's slot, but not its registration.
     uint64_t *slot

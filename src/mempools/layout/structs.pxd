@@ -16,7 +16,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 cdef enum:
-    LAYOUT_VERSION = 2
+    LAYOUT_VERSION = 3
     PAGE_SHIFT = 12
     PAGE_BYTES = 4096
     NR_SLOTS = 120
@@ -69,7 +69,9 @@ cdef struct Superblock:
     uint64_t pad3[6]
     # statistics
     uint64_t nr_recovered      # processes whose remains were swept, ever
-    uint64_t pad4[7]
+    # written once, by whoever makes the first hole in the file
+    uint64_t holes             # 1: free pages may not exist (backing.py)
+    uint64_t pad4[6]
 
 cdef struct ProcSlot:          # 64 bytes
     # written by the slot's process when it registers, by recovery when it has swept

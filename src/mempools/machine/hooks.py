@@ -14,8 +14,8 @@ if not cython.compiled:
 
 from cython.cimports.mempools.machine.atomics import step_fn
 
-_MAX_MODULES = cython.declare(cython.int, 64)
-_slots = cython.declare(cython.pointer(step_fn)[64])
+_MAX_MODULES = cython.declare(cython.int, 128)
+_slots = cython.declare(cython.pointer(step_fn)[128])
 _nr_slots = cython.declare(cython.int, 0)
 
 OP_NAMES = (

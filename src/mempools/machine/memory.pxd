@@ -18,6 +18,7 @@ cdef extern from * nogil:
     enum: PROT_NONE, PROT_READ, PROT_WRITE
     enum: MAP_SHARED, MAP_PRIVATE, MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE
     enum: MADV_HUGEPAGE, MADV_WIPEONFORK, MADV_POPULATE_WRITE
+    enum: FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE
     enum: AT_FDCWD, AT_SYMLINK_FOLLOW
     void *mmap(void *address, size_t nbytes, int prot, int flags, int fd, long offset)
     int munmap(void *address, size_t nbytes)
@@ -27,6 +28,11 @@ cdef extern from * nogil:
     struct statfs_t "statfs":
         long f_type
     int fstatfs(int fd, statfs_t *out)
+    int fallocate(int fd, int mode, long offset, long nbytes)
 
 cdef void unmap_pages(char *address, uint64_t nbytes) noexcept nogil
 cdef void close_fd(int fd) noexcept nogil
+# Pages of a file, whole ones: they exist, so that touching them cannot fail; they do not, and read as zeros when they do
+# again. 0, or an error number.
+cdef int reserve_range(int fd, uint64_t offset, uint64_t nbytes) noexcept nogil
+cdef int punch_range(int fd, uint64_t offset, uint64_t nbytes) noexcept nogil

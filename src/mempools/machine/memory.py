@@ -18,6 +18,8 @@ from cython.cimports.libc.stdint import uint64_t, uintptr_t
 from cython.cimports.mempools.machine.memory import (
     AT_FDCWD,
     AT_SYMLINK_FOLLOW,
+    FALLOC_FL_KEEP_SIZE,
+    FALLOC_FL_PUNCH_HOLE,
     MADV_HUGEPAGE,
     MADV_POPULATE_WRITE,
     MADV_WIPEONFORK,
@@ -30,6 +32,7 @@ from cython.cimports.mempools.machine.memory import (
     PROT_READ,
     PROT_WRITE,
     c_close,
+    fallocate,
     fstatfs,
     linkat,
     madvise,
@@ -119,6 +122,27 @@ def unmap_pages(address: cython.p_char, nbytes: uint64_t) -> cython.void:
 @cython.exceptval(check=False)
 def close_fd(fd: cython.int) -> cython.void:
     c_close(fd)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def reserve_range(fd: cython.int, offset: uint64_t, nbytes: uint64_t) -> cython.int:
+    """EINTR is tried again: a caller with a timer would never get through a long range, so ranges are short (a pool's)."""
+    while fallocate(fd, 0, offset, nbytes) != 0:
+        if errno != EINTR:
+            return errno
+    return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def punch_range(fd: cython.int, offset: uint64_t, nbytes: uint64_t) -> cython.int:
+    while fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, nbytes) != 0:
+        if errno != EINTR:
+            return errno
+    return 0
 
 
 def wiped_page() -> int:

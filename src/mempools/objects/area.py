@@ -45,6 +45,16 @@ def empty_area(pool: PerCpu, nbytes: uint64_t) -> Area:
 
 @cython.cfunc
 @cython.exceptval(check=False)
+def area_uncharge(area: Area) -> cython.void:
+    """The account has what the area was charged with; once."""
+    quota = area.quota
+    if quota is not None:
+        area.quota = None
+        quota.uncharge(area.charged)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
 def fill_area(area: Area, address: uint64_t) -> cython.void:
     """The memory at `address` is the area's from now on."""
     area.address = address
@@ -100,15 +110,21 @@ class Area:
     # ---- the end
 
     @cython.cfunc
-    @cython.exceptval(check=False)
+    @cython.exceptval(-100, check=False)
     def give_back(self) -> cython.int:
-        """Frees or drops; OK, or why not. Calls no Python."""
+        """Frees or drops; OK, or why not. What it tells others may raise, when it is done."""
         status: cython.int
         if self.shared:
             status = share_drop(self.pool.ref, cython.address(self.share), False)
             percpu_freed(cython.address(self.pool.units_ref), self.address, self.nbytes)
-            return status
-        return percpu_free(cython.address(self.pool.units_ref), self.address)
+        else:
+            status = percpu_free(cython.address(self.pool.units_ref), self.address)
+        if status == OK:
+            area_uncharge(self)
+            if self.pool.on_event is not None:
+                self.pool.on_event("free", self.address, self.nbytes)
+            self.pool.came_back(self.nbytes)
+        return status
 
     def __dealloc__(self):
         # Plain: nobody else has the object any more. Another registration than at birth: a forked child.

@@ -78,6 +78,64 @@ class MempoolStats:
 
 
 @dataclass(frozen=True)
+class PerCpuChunkStats:
+    """One chunk of a PerCpu, as percpu_stats of the kernel shows it; bytes of a unit. `state`: "first" (never given back), "" (in
+    circulation), "sidelined" (asked last) or "to_depopulate". `max_alloc_size`: of the largest area it ever had; `first_bit`: the
+    first free granule, of 4 bytes; `contig_bytes`: the longest free run. Free runs before the last area: `sum_frag` together,
+    `max_frag` the longest. Areas that are there: `nr_alloc`, the smallest, the median and the largest."""
+
+    state: str
+    nr_alloc: int
+    max_alloc_size: int
+    empty_pop_pages: int
+    populated_pages: int
+    first_bit: int
+    free_bytes: int
+    contig_bytes: int
+    sum_frag: int
+    max_frag: int
+    cur_min_alloc: int
+    cur_med_alloc: int
+    cur_max_alloc: int
+
+
+@dataclass(frozen=True)
+class PerCpuStats:
+    """What percpu_stats of the kernel shows of an allocator, here of one PerCpu, since it was made, by all processes. Sizes in
+    bytes of a unit; `alloc_size`: of a chunk, all units together; `static_size` and `reserved_size` are 0, for nothing is linked
+    in. `empty_pop_pages`: pages of a unit that are wholly free and populated; `populated_bytes`: memory that the units have from
+    the system, all units together (Percpu in /proc/meminfo). Areas in the reserve of a PerCpuPool count as allocated."""
+
+    unit_size: int
+    static_size: int
+    reserved_size: int
+    dyn_size: int
+    atom_size: int
+    alloc_size: int
+    nr_alloc: int
+    nr_dealloc: int
+    nr_cur_alloc: int
+    nr_max_alloc: int
+    nr_chunks: int
+    nr_max_chunks: int
+    min_alloc_size: int
+    max_alloc_size: int
+    empty_pop_pages: int
+    populated_bytes: int
+    chunks: tuple[PerCpuChunkStats, ...]
+
+
+@dataclass(frozen=True)
+class Maintained:
+    """What `PerCpu.maintain()` has done: pages of a unit that it `populated` and that it gave back (`depopulated`), in all units
+    each. `complete`: as many as should be are ready for requests that may not wait."""
+
+    populated: int
+    depopulated: int
+    complete: bool
+
+
+@dataclass(frozen=True)
 class PerCpuPoolStats:
     """Areas: `level` in the reserve now, which is refilled to `high` when it has fallen below `low`; `low_water`: the least it
     ever had. Of all processes since the pool was made: allocations that got one (`hits`) or None (`misses`), areas put in

@@ -10,10 +10,16 @@ from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.machine.atomics import this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.genpoolobject import GenPool
+from cython.cimports.mempools.objects.percpucounter import PerCpuCounter
+from cython.cimports.mempools.objects.percpurefobject import PerCpuRef
 from cython.cimports.mempools.objects.words import words_of
 from cython.cimports.mempools.parts.status import OK
 from cython.cimports.mempools.pools.genbulk import genpool_alloc_bulk, genpool_free_bulk
 from cython.cimports.mempools.pools.genpool import genpool_alloc, genpool_free
+from cython.cimports.mempools.pools.percpu import percpu_this_unit
+from cython.cimports.mempools.pools.percpuindex import Units
+from cython.cimports.mempools.pools.percpuref import ref_get, ref_put
+from cython.cimports.mempools.pools.unitcounter import counter_add
 
 from mempools.errors import Exhausted, NotOwned
 
@@ -52,6 +58,37 @@ def genpool_bulk_pairs(pool: GenPool, nbytes: uint64_t, nr: uint64_t) -> None:
                 break
     if status != OK:
         raise Exhausted(f"status {status}")
+
+
+def counter_adds(counter: PerCpuCounter, nr: uint64_t) -> None:
+    """nr times: add 1, without the GIL."""
+    i: uint64_t
+    units: cython.pointer(Units) = counter.units
+    with cython.nogil:
+        for i in range(nr):
+            counter_add(
+                cython.address(counter.number),
+                percpu_this_unit(units),
+                1,
+                counter.batch,
+                units.pool.arena.slot[1],
+            )
+
+
+def ref_pairs(ref: PerCpuRef, nr: uint64_t) -> None:
+    """nr times: get a reference and put it, without the GIL. NotOwned if it is zero."""
+    i: uint64_t
+    status: cython.int = OK
+    units: cython.pointer(Units) = cython.address(ref.area.pool.units_ref)
+    with cython.nogil:
+        for i in range(nr):
+            status = ref_get(cython.address(ref.ref), percpu_this_unit(units), 1, False)
+            if status == OK:
+                status = ref_put(cython.address(ref.ref), percpu_this_unit(units), 1)
+            if status != OK:
+                break
+    if status != OK:
+        raise NotOwned(f"status {status}")
 
 
 def genpool_churn(pool: GenPool, nbytes: uint64_t, blocks: object, victims: object) -> None:

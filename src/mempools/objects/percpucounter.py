@@ -1,12 +1,4 @@
-"""L4: PerCpuCounter, a number that many threads and processes add to (the kernel's lib/percpu_counter.c).
-
-Purpose. Each unit of an area has a signed 64-bit part; adding changes the part of the CPU that one runs on, the number is the
-sum of all. Guarantee. Nothing lies in a process's own memory, so a death or a thread's end loses only what was not yet added,
-and there is nothing to fold. An add is one relaxed atomic read-modify-write: a signal handler that adds in the middle of
-another add, and threads that are moved between CPUs, lose nothing. Price. A few nanoseconds to add; a sum reads every unit.
-
-Every operation may run beside every other. Relaxed: a part orders nothing, and each add is one step.
-"""
+"""L4: PerCpuCounter as Python calls it. The synchronization story is in pools/unitcounter.py."""
 
 import cython
 
@@ -16,24 +8,38 @@ if not cython.compiled:
     )
 
 from cython.cimports.libc.stdint import int64_t, uint64_t
-from cython.cimports.mempools.machine.atomics import fetch_add_relaxed, read_once, this_module_step
-from cython.cimports.mempools.machine.hooks import register_module
+from cython.cimports.mempools.layout.proctable import registration_lives
 from cython.cimports.mempools.objects.area import Area
+from cython.cimports.mempools.parts.status import BUSY, NOT_REGISTERED, OK
 from cython.cimports.mempools.pools.percpu import percpu_this_unit
-
-register_module(cython.address(this_module_step))
+from cython.cimports.mempools.pools.unitcounter import (
+    COUNTER_BYTES,
+    counter_add,
+    counter_compare,
+    counter_folder,
+    counter_limited_add,
+    counter_read,
+    counter_set,
+    counter_sum,
+    counter_sync,
+    counter_take_over,
+)
 
 
 @cython.cfunc
-def counter_of(area: Area) -> PerCpuCounter:
-    """For PerCpu.counter and for what arrives by a pickle: a counter over an area of 8 bytes."""
-    if area.nbytes < 8 or area.address & 7:
-        raise ValueError(f"{area!r} is no counter's: 8 aligned bytes are needed")
+def counter_of(area: Area, index: uint64_t, batch: uint64_t) -> PerCpuCounter:
+    """For PerCpu.counters and for what arrives by a pickle: the index-th counter of an area."""
+    if area.address & 7 or index >= area.nbytes // COUNTER_BYTES:
+        raise ValueError(f"{area!r} has no counter {index}: each takes {COUNTER_BYTES} aligned bytes")
     counter: PerCpuCounter = PerCpuCounter.__new__(PerCpuCounter)
     area.hold()
     counter.area = area
     counter.units = cython.address(area.pool.units_ref)
-    counter.first = area.copy_of(0)
+    counter.index = index
+    counter.batch = batch
+    counter.number.first = area.copy_of(0) + index * COUNTER_BYTES
+    counter.number.stride = area.pool.units_ref.unit_nbytes
+    counter.number.nr_units = area.pool.units_ref.nr_units
     return counter
 
 
@@ -43,8 +49,13 @@ def counter_of(area: Area) -> PerCpuCounter:
 class PerCpuCounter:
     """A signed 64-bit number, a part of it in each unit, from `PerCpu.counter()` (lib/percpu_counter.c).
 
-    Its memory is freed when it is dropped. Pickling it shares it with the process that unpickles it, as an Area. All methods
-    may be called from any context but C signal handlers. Thread-safe, process-safe, lock-free."""
+    To add touches the copy of the CPU that one runs on alone, and what was added is there when the call returns, whatever then
+    becomes of the thread or the process. `sum()` visits all copies; `read()` is one word, off by less than `batch` times the
+    number of units and the adds that are on their way, however many were made with `add_local`.
+
+    Its memory is freed when it is dropped, that of several made together when all are. Pickling it shares it with the process
+    that unpickles it, as an Area. All methods may be called from any context but C signal handlers. Thread-safe, process-safe;
+    lock-free, nobody waits. Numbers are taken modulo 2**64."""
 
     def __init__(self):
         raise TypeError("counters come from PerCpu.counter()")
@@ -56,53 +67,127 @@ class PerCpuCounter:
     @cython.cfunc
     @cython.inline
     @cython.exceptval(-1, check=False)
-    def change(self, amount: uint64_t) -> cython.int:
-        if self.first == cython.NULL:  # by PerCpuCounter.__new__, not by a pool
+    def check_made(self) -> cython.int:
+        if self.number.first == cython.NULL:  # by PerCpuCounter.__new__, not by a pool
             self.__init__()
         if self.units.pool.gone:
             self.area.pool.check_open()
-        fetch_add_relaxed(
-            cython.cast(cython.pointer(uint64_t), self.first + percpu_this_unit(self.units) * self.units.unit_nbytes),
-            amount,
-            b"percpucounter.add",
-        )
         return 0
 
+    @cython.cfunc
+    @cython.inline
+    @cython.exceptval(-1, check=False)
+    def change(self, amount: uint64_t, batch: uint64_t) -> cython.int:
+        status: cython.int
+        self.check_made()
+        status = counter_add(
+            cython.address(self.number),
+            percpu_this_unit(self.units),
+            amount,
+            batch,
+            self.units.pool.arena.slot[1],
+        )
+        return 0 if status == OK else self.settle(status)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def settle(self, status: cython.int) -> cython.int:
+        """The add is done, the fold was not: another is at it, who may be dead; or this process is not known to the arena yet."""
+        if status == NOT_REGISTERED:
+            self.area.pool.mapping.ensure_slot()
+        elif status == BUSY:
+            self.take_over()
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def take_over(self) -> cython.int:
+        """Finish what a process has begun that is known to be dead."""
+        folder: uint64_t = counter_folder(cython.address(self.number))
+        if folder and not registration_lives(self.units.pool.arena, folder):
+            counter_take_over(cython.address(self.number), folder, self.units.pool.arena.slot[1])
+        return 0
+
+    # ---- adding
+
     def inc(self) -> None:
-        """Adds 1 (percpu_counter_inc). Thread-safe, process-safe, lock-free."""
-        self.change(1)
+        """Adds 1 (percpu_counter_inc)."""
+        self.change(1, self.batch)
 
     def dec(self) -> None:
-        """Subtracts 1 (percpu_counter_dec). Thread-safe, process-safe, lock-free."""
-        self.change(~cython.cast(uint64_t, 0))
+        """Subtracts 1 (percpu_counter_dec)."""
+        self.change(~cython.cast(uint64_t, 0), self.batch)
 
     def add(self, amount: int64_t, /) -> None:
-        """Adds an int of 64 bits, modulo 2**64 (percpu_counter_add). OverflowError for a larger one. Thread-safe, process-safe,
-        lock-free."""
-        self.change(cython.cast(uint64_t, amount))
+        """Adds an int of 64 bits (percpu_counter_add_batch). OverflowError for a larger one."""
+        self.change(cython.cast(uint64_t, amount), self.batch)
+
+    def add_local(self, amount: int64_t, /) -> None:
+        """As `add`, without ever folding: `read`, `compare` and `limited_add` may know nothing of it before somebody else folds
+        this unit, or `sync` does (percpu_counter_add_local). For numbers of which only the sum is asked."""
+        self.change(cython.cast(uint64_t, amount), 0)
+
+    def limited_add(self, limit: int64_t, amount: int64_t, /) -> bool:
+        """Adds unless the number would go beyond `limit`: above it for a positive amount, below it for a negative one
+        (percpu_counter_limited_add); whether it did.
+
+        Those who only use this, in all processes, never overstep the limit together. Of other adds it counts those that had
+        returned when it began (not those of `add_local`); one that comes meanwhile may take the number beyond."""
+        self.check_made()
+        return counter_limited_add(cython.address(self.number), limit, amount, self.batch)
+
+    def set(self, value: int64_t, /) -> None:
+        """The number is `value` (percpu_counter_set). An add beside it comes before it or after it."""
+        self.check_made()
+        counter_set(cython.address(self.number), cython.cast(uint64_t, value))
+
+    def sync(self) -> None:
+        """Fold all parts, so that `read` is exact if nobody adds (percpu_counter_sync). If another process is folding at this
+        moment it is left to that one, unless it is dead."""
+        status: cython.int
+        self.check_made()
+        self.area.pool.mapping.ensure_slot()
+        status = counter_sync(cython.address(self.number), self.units.pool.arena.slot[1])
+        if status == BUSY:
+            self.area.pool.mapping.recover()
+            self.take_over()
+
+    # ---- reading
 
     def sum(self) -> int:
-        """The number (percpu_counter_sum): exact when nobody adds, else each part as it is when it is read. Thread-safe,
-        process-safe, lock-free."""
-        total: uint64_t = 0
-        unit: uint64_t
-        self.change(0)
-        for unit in range(self.units.nr_units):
-            total += read_once(
-                cython.cast(cython.pointer(uint64_t), self.first + unit * self.units.unit_nbytes),
-                b"percpucounter.sum",
-            )
-        return cython.cast(int64_t, total)
+        """The number (percpu_counter_sum): exact when nobody adds, else each part as it is when it is read."""
+        self.check_made()
+        return counter_sum(cython.address(self.number))
+
+    def sum_positive(self) -> int:
+        """As `sum`, 0 if that is negative (percpu_counter_sum_positive)."""
+        return max(self.sum(), 0)
+
+    def read(self) -> int:
+        """An estimate that visits no copy (percpu_counter_read): see above for its bound."""
+        value: int64_t = 0
+        self.check_made()
+        counter_read(cython.address(self.number), cython.address(value))
+        return value
+
+    def read_positive(self) -> int:
+        """As `read`, 0 if that is negative, as an estimate of a small number may be (percpu_counter_read_positive)."""
+        return max(self.read(), 0)
+
+    def compare(self, other: int64_t, /) -> int:
+        """-1, 0 or 1: less than `other`, equal, more (percpu_counter_compare). Visits the copies only if the estimate is too
+        close to it."""
+        self.check_made()
+        return counter_compare(cython.address(self.number), other, self.batch)
 
     def __reduce__(self):
-        if self.first == cython.NULL:
-            self.__init__()
-        return _load, (self.area,)
+        self.check_made()
+        return _load, (self.area, self.index, self.batch)
 
     def __repr__(self) -> str:
-        return f"<mempools.PerCpuCounter of {self.area!r}>"
+        return f"<mempools.PerCpuCounter {self.index} of {self.area!r}>"
 
 
-def _load(area: Area) -> PerCpuCounter:
+def _load(area: Area, index: int, batch: int) -> PerCpuCounter:
     """The other end of a counter's pickle."""
-    return counter_of(area)
+    return counter_of(area, index, batch)

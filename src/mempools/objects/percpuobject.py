@@ -10,25 +10,39 @@ if not cython.compiled:
     )
 
 from cython.cimports.libc.stdint import uint64_t
-from cython.cimports.mempools.layout.chunks import pool_known
+from cython.cimports.mempools.layout.chunks import pool_known, pool_update
 from cython.cimports.mempools.layout.mapping import Mapping
-from cython.cimports.mempools.layout.structs import KIND_PERCPU, NR_SLOTS
-from cython.cimports.mempools.objects.area import Area, empty_area, fill_area
+from cython.cimports.mempools.layout.structs import KIND_PERCPU, NR_SLOTS, PAGE_BYTES
+from cython.cimports.mempools.machine.atomics import fetch_add_relaxed, read_once, this_module_step, write_once
+from cython.cimports.mempools.machine.hooks import register_module
+from cython.cimports.mempools.objects.area import Area, area_uncharge, empty_area, fill_area
 from cython.cimports.mempools.objects.percpucounter import PerCpuCounter, counter_of
+from cython.cimports.mempools.objects.percpurefobject import PerCpuRef, new_ref
+from cython.cimports.mempools.objects.percpustats import percpu_stats
 from cython.cimports.mempools.objects.poolobject import PoolObject
 from cython.cimports.mempools.objects.words import to_u64
 from cython.cimports.mempools.parts.status import EXHAUSTED, MISMATCH, OK
 from cython.cimports.mempools.pools.percpu import (
     PerCpuConfig,
+    index_lock,
+    index_unlock,
     percpu_alloc,
     percpu_free,
     percpu_setup,
     percpu_this_unit,
 )
-from cython.cimports.mempools.pools.percpuindex import PERCPU_SHIFT, PerCpuTable
+from cython.cimports.mempools.pools.percpucheck import percpu_check
+from cython.cimports.mempools.pools.percpuindex import PERCPU_SHIFT, PerCpuTable, refresh
+from cython.cimports.mempools.pools.percpumaintain import PERCPU_LOW, percpu_maintain
+from cython.cimports.mempools.pools.percpuref import REF_BYTES
+from cython.cimports.mempools.pools.unitcounter import COUNTER_BYTES
 
-from mempools.errors import Exhausted, LayoutMismatch, WouldBlock
+from mempools.errors import Corrupt, Exhausted, LayoutMismatch, WouldBlock
+from mempools.objects.balancer import Balancer
 from mempools.objects.contexts import check_wait
+from mempools.objects.infos import Maintained, PerCpuStats
+
+register_module(cython.address(this_module_step))
 
 
 @cython.final
@@ -91,10 +105,15 @@ class PerCpu(PoolObject):
             else:
                 status = percpu_alloc(cython.address(self.units_ref), nbytes, align, False, cython.address(address))
             if status == OK:
+                if not wait and read_once(cython.address(self.units_ref.table.nr_empty), b"percpu.look") < PERCPU_LOW:
+                    self.need_pages()
                 return address
             if self.may_retry(status):
                 continue
+            if self.on_event is not None:
+                self.on_event("alloc_fail", 0, nbytes)
             if status == EXHAUSTED and not wait:
+                self.need_pages()
                 raise WouldBlock(
                     f"pool {self.name!r}: no {nbytes} bytes (aligned to {align}) in the pages that are there; free "
                     "something, or ask with wait=True where waiting is allowed"
@@ -102,8 +121,9 @@ class PerCpu(PoolObject):
             if status == EXHAUSTED:
                 raise Exhausted(
                     f"pool {self.name!r}: no {nbytes} bytes (aligned to {align}), and the arena has no room for one more "
-                    f"chunk of {self.units_ref.nr_units} units of {self.units_ref.unit_nbytes} bytes: "
-                    f"{self.free_pages() * 4096} of {self.mapping.ref.nbytes} bytes are free, maybe in smaller pieces"
+                    f"chunk of {self.units_ref.nr_units} units of {self.units_ref.unit_nbytes} bytes ("
+                    f"{self.free_pages() * 4096} of {self.mapping.ref.nbytes} bytes are free, maybe in smaller pieces), or "
+                    "the system has no memory for its pages"
                 )
             self.fail(status, address, nbytes)
 
@@ -129,13 +149,155 @@ class PerCpu(PoolObject):
         if wait:
             check_wait(self, "PerCpu.alloc", "ask with wait=False")
         area: Area = empty_area(self, size)
-        fill_area(area, self.claim(size, step, wait))
+        if self.quota is not None:
+            self.charge(area)
+        try:
+            fill_area(area, self.claim(size, step, wait))
+        except BaseException:
+            area_uncharge(area)
+            raise
+        if self.on_event is not None:
+            self.on_event("alloc", area.address, size)
         return area
 
-    def counter(self, *, wait: cython.bint = True) -> PerCpuCounter:
-        """A counter that starts at 0, of 8 bytes in each unit (percpu_counter_init). Errors and contexts as of `alloc`.
-        Thread-safe, process-safe, not lock-free."""
-        return counter_of(self.alloc(8, align=8, wait=wait))
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def charge(self, area: Area) -> cython.int:
+        nbytes: uint64_t = ((area.nbytes - 1 >> PERCPU_SHIFT) + 1 << PERCPU_SHIFT) * self.units_ref.nr_units
+        self.quota.charge(nbytes)
+        area.quota = self.quota
+        area.charged = nbytes
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def need_pages(self) -> cython.int:
+        if self.balancer is not None:
+            self.balancer.wake(self)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def came_back(self, nbytes: uint64_t) -> cython.int:
+        """An area of this process was freed."""
+        nbytes += fetch_add_relaxed(cython.address(self.freed), nbytes, b"percpu.freed")
+        if nbytes >= self.units_ref.unit_nbytes:
+            write_once(cython.address(self.freed), 0, b"percpu.freed")
+            if pool_known(self.ref) > 1:
+                self.need_pages()
+        return 0
+
+    def maintain(self) -> Maintained:
+        """Give back pages that are too many, and keep some ready for requests that may not wait (pcpu_balance_workfn in
+        mm/percpu.c): see `docs/design/percpu.md` for which and how many. With `balance` a thread does it when it is needed.
+
+        May wait for others that allocate: WaitForbidden on event loops; may be called inside `noio`. Thread-safe, process-safe,
+        not lock-free."""
+        populated: uint64_t = 0
+        depopulated: uint64_t = 0
+        status: cython.int
+        check_wait(self, "PerCpu.maintain", "call it from a thread")
+        known: uint64_t = pool_known(self.ref)
+        while True:
+            self.check_open()
+            with cython.nogil:
+                status = percpu_maintain(
+                    cython.address(self.units_ref), cython.address(populated), cython.address(depopulated)
+                )
+            if status == OK or not self.may_retry(status):
+                break
+        if status != OK and status != EXHAUSTED:
+            self.fail(status, 0, 0)
+        if self.on_event is not None:
+            for _ in range(known, pool_known(self.ref)):
+                self.on_event("create_chunk", 0, self.units_ref.unit_nbytes)
+            if populated:
+                self.on_event("populate", 0, populated * PAGE_BYTES)
+            if depopulated:
+                self.on_event("depopulate", 0, depopulated * PAGE_BYTES)
+        return Maintained(populated, depopulated, status == OK)
+
+    def _failed_since(self) -> bool:
+        """Has a request that may not wait failed since the last maintenance?"""
+        return not self.mapping.closed and not self.ref.gone and self.units_ref.table.no_wait_failed != 0
+
+    def stats(self) -> PerCpuStats:
+        """Counts, sizes and fragmentation now (/sys/kernel/debug/percpu_stats in mm/percpu-stats.c). Walks the owner maps, under
+        the pool's short lock. Any context but C signal handlers; thread-safe, process-safe, not lock-free."""
+        self.lock_index()
+        try:
+            return percpu_stats(cython.address(self.units_ref))
+        finally:
+            index_unlock(cython.address(self.units_ref))
+
+    def check(self) -> None:
+        """Corrupt if the index says otherwise than the owner maps, or an area lies on a page that does not exist. Contexts and
+        safety as of `stats`."""
+        self.lock_index()
+        wrong: cython.p_const_char = percpu_check(cython.address(self.units_ref))
+        index_unlock(cython.address(self.units_ref))
+        if wrong != cython.NULL:
+            raise Corrupt(f"pool {self.name!r}: {wrong.decode()}")
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def lock_index(self) -> cython.int:
+        """It is the caller's, and what was freed is taken up."""
+        status: cython.int
+        while True:
+            self.check_open()
+            pool_update(self.ref)
+            status = index_lock(cython.address(self.units_ref))
+            if status == OK:
+                refresh(cython.address(self.units_ref))
+                return 0
+            if not self.may_retry(status):
+                self.fail(status, 0, 0)
+
+    def counter(self, value: object = 0, *, batch: object = None, wait: cython.bint = True) -> PerCpuCounter:
+        """A counter that starts at `value`, of 48 bytes in each unit (percpu_counter_init). `batch`: what a unit's part may come
+        to before it is folded, 1 to 2**31; by default the kernel's, 32 or twice the number of units. Errors and contexts as of
+        `alloc`. Thread-safe, process-safe, not lock-free."""
+        return self.counters(1, value, batch=batch, wait=wait)[0]
+
+    def counters(
+        self, nr: object, value: object = 0, *, batch: object = None, wait: cython.bint = True
+    ) -> list[PerCpuCounter]:
+        """`nr` of them in one area, side by side, which is freed when all are dropped (percpu_counter_init_many). The rest as for
+        `counter`."""
+        made: list = []
+        i: uint64_t
+        if not 1 <= nr <= self.units_ref.unit_nbytes // COUNTER_BYTES:
+            raise ValueError(
+                f"nr {nr!r}: an area has room for 1 to {self.units_ref.unit_nbytes // COUNTER_BYTES} counters"
+            )
+        if batch is None:
+            batch = max(32, 2 * self.units_ref.nr_units)
+        if not 1 <= batch <= 1 << 31:
+            raise ValueError(f"batch {batch!r}: 1 to 2**31")
+        area: Area = self.alloc(nr * COUNTER_BYTES, align=8, wait=wait)
+        for i in range(cython.cast(uint64_t, nr)):
+            counter: PerCpuCounter = counter_of(area, i, batch)
+            counter.set(value)
+            made.append(counter)
+        return made
+
+    def refcount(
+        self,
+        release: object = None,
+        *,
+        atomic: cython.bint = False,
+        dead: cython.bint = False,
+        allow_reinit: cython.bint = False,
+        wait: cython.bint = True,
+    ) -> PerCpuRef:
+        """A reference count with one reference, 64 bytes in each unit (percpu_ref_init); `release()` is called when the last one
+        is put. `atomic`: one word for all CPUs from the start (PERCPU_REF_INIT_ATOMIC). `dead`: killed, zero and released, to
+        be begun by `reinit` (PERCPU_REF_INIT_DEAD). `allow_reinit`: `reinit` may be called (PERCPU_REF_ALLOW_REINIT). Errors and
+        contexts as of `alloc`. Thread-safe, process-safe, not lock-free."""
+        if release is not None and not callable(release):
+            raise TypeError(f"release {release!r}: it is called")
+        return new_ref(self.alloc(REF_BYTES, align=REF_BYTES, wait=wait), release, atomic, dead, allow_reinit)
 
     def __repr__(self) -> str:
         return (
@@ -152,10 +314,14 @@ def open_percpu(
     nr_units: int,
     unit_nbytes: int,
     nr_shares: int | None,
+    balance: bool,
+    quota: object,
 ) -> PerCpu:
     """For Arena: the pool of that name, made if absent; nr_shares None: KeyError if absent. What is None or 0 is as it is, or by
     default."""
     pool: PerCpu = PerCpu.__new__(PerCpu)
+    pool.balancer = Balancer() if balance else None
+    pool.quota = quota
     want: PerCpuConfig
     status: cython.int
     pool.arena = arena

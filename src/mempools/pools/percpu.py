@@ -21,7 +21,7 @@ Rules (seed 001 has one lock for sleepers and one for the index, so that a free 
                index_lock. wait=False takes this one alone.
   map          needs no lock to free in; claims are made under index_lock, so that what a search found is still there.
   Under index_lock alone: the index (percpuindex.py), claims, statistics.
-  `populated` is all ones from the first on: a chunk's pages are reserved with the arena's. Nothing gives them back yet.
+  Pages of a unit exist when they are needed, and are given back (percpupages.py, percpumaintain.py).
   After index_lock was dropped (to add a chunk) the search starts anew: a free may have made room meanwhile.
   Chunks are never removed before the pool is, so nobody can be left with a chunk that is gone.
 Contexts. free: every Python context, and C signal handlers. alloc(wait=False): every Python context. A free that comes from a
@@ -41,11 +41,13 @@ if not cython.compiled:
     raise ImportError("mempools.pools.percpu is compiled code: run `make build` in a checkout, or install the wheel")
 
 from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.mempools.layout.backing import pages_taken, pages_unback
 from cython.cimports.mempools.layout.chunks import chunk_format, chunk_overhead, pool_known, pool_update
-from cython.cimports.mempools.layout.growth import publish_or_free, run_alloc, runs_transfer
+from cython.cimports.mempools.layout.growth import publish_or_free, run_claim, runs_transfer
+from cython.cimports.mempools.layout.pages import pages_free
 from cython.cimports.mempools.layout.recovery import register_late_mend
 from cython.cimports.mempools.layout.refs import ArenaRef, ChunkRef, PoolRef
-from cython.cimports.mempools.layout.structs import KIND_PERCPU, NR_SLOTS, PAGE_BYTES
+from cython.cimports.mempools.layout.structs import KIND_PERCPU, NR_SLOTS, PAGE_BYTES, PAGE_SHIFT
 from cython.cimports.mempools.machine.atomics import (
     cpu_relax,
     fill,
@@ -81,9 +83,13 @@ from cython.cimports.mempools.pools.percpuindex import (
     find_area,
     index_of,
     mark_stale,
+    nr_areas,
+    nr_empty_populated,
     refresh,
     refresh_blocks,
+    summarise,
 )
+from cython.cimports.mempools.pools.percpupages import reserve_blocks, run_mask
 from cython.cimports.mempools.pools.shares import share_mend
 
 register_module(cython.address(this_module_step))
@@ -194,6 +200,7 @@ def index_unlock(units: cython.pointer(Units)) -> cython.void:
 def note_alloc(units: cython.pointer(Units), index: cython.pointer(ChunkIndex), nbytes: uint64_t) -> cython.void:
     """Statistics, under the index lock."""
     table: cython.pointer(PerCpuTable) = units.table
+    most: uint64_t = nr_areas(units)
     least: uint64_t = read_once(cython.address(table.min_alloc), b"percpu.note")
     write_once(
         cython.address(table.nr_alloc), read_once(cython.address(table.nr_alloc), b"percpu.note") + 1, b"percpu.note"
@@ -204,6 +211,8 @@ def note_alloc(units: cython.pointer(Units), index: cython.pointer(ChunkIndex), 
         write_once(cython.address(table.max_alloc), nbytes, b"percpu.note")
     if nbytes > read_once(cython.address(index.max_alloc), b"percpu.note"):
         write_once(cython.address(index.max_alloc), nbytes, b"percpu.note")
+    if most > read_once(cython.address(table.nr_max_alloc), b"percpu.note"):
+        write_once(cython.address(table.nr_max_alloc), most, b"percpu.note")
 
 
 @cython.cfunc
@@ -245,8 +254,34 @@ def take_area(
         note_alloc(units, index, nr << PERCPU_SHIFT)
     elif populated_only:
         write_once(cython.address(units.table.no_wait_failed), 1, b"percpu.take")
+    write_once(cython.address(units.table.nr_empty), nr_empty_populated(units), b"percpu.take")
     index_unlock(units)
     return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def populate(units: cython.pointer(Units), i: uint64_t, bits: uint64_t) -> cython.int:
+    """These blocks of a chunk are populated. Under the alloc lock: OK, EXHAUSTED, or what the index lock says."""
+    index: cython.pointer(ChunkIndex) = index_of(units, i)
+    populated: uint64_t = read_once(
+        cython.address(index.populated), b"percpu.populated"
+    )  # changes under the alloc lock
+    status: cython.int
+    bits &= ~populated
+    if bits == 0:
+        return OK
+    status = reserve_blocks(units, i, bits)
+    if status == OK:
+        status = index_lock(units)
+    if status != OK:
+        return status
+    write_once(cython.address(index.populated), populated | bits, b"percpu.populate")
+    summarise(units, index)
+    write_once(cython.address(units.table.nr_empty), nr_empty_populated(units), b"percpu.populate")
+    index_unlock(units)
+    return OK
 
 
 @cython.cfunc
@@ -259,22 +294,33 @@ def add_chunk(units: cython.pointer(Units)) -> cython.int:
     before: uint64_t = (chunk_overhead(units.nr) + cython.sizeof(ChunkIndex) + PAGE_BYTES - 1) & ~cython.cast(
         uint64_t, PAGE_BYTES - 1
     )
-    all_blocks: uint64_t = ~cython.cast(uint64_t, 0) >> (64 - units.nr_blocks)
+    all_blocks: uint64_t = run_mask(0, units.nr_blocks)
     index: cython.pointer(ChunkIndex)
     offset: uint64_t = 0
     run_nbytes: uint64_t = 0
     status: cython.int
     patience: cython.int = 10_000
-    status = run_alloc(
-        arena, before + units.nr_units * units.unit_nbytes, owner, cython.address(offset), cython.address(run_nbytes)
+    status = run_claim(
+        arena,
+        before + units.nr_units * units.unit_nbytes,
+        before,
+        owner,
+        cython.address(offset),
+        cython.address(run_nbytes),
     )
     if status != OK:
         return status
     window(b"D:percpu.run")
     index = cython.cast(cython.pointer(ChunkIndex), arena.base + offset + before - cython.sizeof(ChunkIndex))
     fill(index, 0, cython.sizeof(ChunkIndex), b"percpu.chunk")
+    # What a file is for: its pages exist when they are needed. Where they cannot be given back they are there for good.
+    if arena.fd >= 0 and pages_unback(arena, offset + before, units.nr_units * units.unit_nbytes) == OK:
+        all_blocks = 0
+    elif pages_taken(arena, offset + before, units.nr_units * units.unit_nbytes) != OK:
+        pages_free(arena, offset >> PAGE_SHIFT, run_nbytes >> PAGE_SHIFT, owner)
+        return EXHAUSTED
     write_once(cython.address(index.populated), all_blocks, b"percpu.chunk")
-    write_once(cython.address(index.stale), all_blocks, b"percpu.chunk")
+    write_once(cython.address(index.stale), run_mask(0, units.nr_blocks), b"percpu.chunk")
     chunk_format(arena, offset, units.nr, offset + before, run_nbytes)
     status = publish_or_free(arena, units.pool.entry, offset, run_nbytes, owner)
     if status != OK:
@@ -306,6 +352,7 @@ def percpu_alloc(
     granules: uint64_t
     chunk: uint64_t = 0
     at: uint64_t = 0
+    first: uint64_t
     unit: uint64_t
     status: cython.int
     if slot == 0:
@@ -325,11 +372,17 @@ def percpu_alloc(
             status = take_area(units, nr, granules, not wait, cython.address(chunk), cython.address(at))
         else:
             break
+    if status == OK:
+        address[0] = units.pool.chunks[chunk].base + (at << PERCPU_SHIFT)
+        if wait:
+            first = at // BLOCK_GRANULES
+            status = populate(units, chunk, run_mask(first, (at + nr - 1) // BLOCK_GRANULES - first + 1))
+            if status != OK:
+                percpu_free(units, address[0])
     if wait:
         robust_unlock(cython.address(units.table.alloc_lock), slot)
     if status != OK:
         return status
-    address[0] = units.pool.chunks[chunk].base + (at << PERCPU_SHIFT)
     for unit in range(units.nr_units):
         fill(percpu_ptr(units, address[0], unit), 0, nr << PERCPU_SHIFT, b"percpu.zero")
     return OK

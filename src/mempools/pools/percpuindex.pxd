@@ -43,7 +43,7 @@ cdef struct PerCpuTable:
     uint64_t nr_max_alloc      # areas at a time, at most
     uint64_t min_alloc
     uint64_t max_alloc
-    uint64_t nr_max_chunks
+    uint64_t nr_empty          # populated pages of a unit that are wholly free, without isolated chunks'
     uint64_t reserved[7]
 
 cdef struct ChunkIndex:
@@ -58,7 +58,22 @@ cdef struct ChunkIndex:
     uint64_t nr_empty          # populated blocks that are wholly free
     uint64_t isolated          # 1: taken out of circulation, to be depopulated
     uint64_t max_alloc         # bytes of the largest area it ever had
-    uint64_t blocks[MAX_BLOCKS]  # left | right << 16 | largest << 32 | free << 48, in granules
+    uint64_t blocks[MAX_BLOCKS]  # left | right << 12 | largest << 24 | free << 36, in granules; areas that begin in it << 48
+
+cdef inline uint64_t block_left(uint64_t word) noexcept nogil:
+    return word & 0xFFF
+
+cdef inline uint64_t block_right(uint64_t word) noexcept nogil:
+    return word >> 12 & 0xFFF
+
+cdef inline uint64_t block_largest(uint64_t word) noexcept nogil:
+    return word >> 24 & 0xFFF
+
+cdef inline uint64_t block_free(uint64_t word) noexcept nogil:
+    return word >> 36 & 0xFFF
+
+cdef inline uint64_t block_areas(uint64_t word) noexcept nogil:
+    return word >> 48
 
 # What a process knows of a pool: constants, validated when it was opened.
 cdef struct Units:
@@ -77,4 +92,7 @@ cdef void mark_stale(Units *units, uint64_t i, uint64_t at, uint64_t nr) noexcep
 cdef void refresh_blocks(Units *units, uint64_t i, uint64_t first, uint64_t last) noexcept nogil
 cdef uint64_t refresh(Units *units) noexcept nogil
 cdef bint find_area(Units *units, uint64_t nr, uint64_t align, bint populated_only, uint64_t *chunk, uint64_t *at) noexcept nogil
+cdef void summarise(Units *units, ChunkIndex *index) noexcept nogil
+cdef uint64_t sidelined(Units *units) noexcept nogil
 cdef uint64_t nr_empty_populated(Units *units) noexcept nogil
+cdef uint64_t nr_areas(Units *units) noexcept nogil

@@ -39,10 +39,31 @@ from cython.cimports.mempools.machine.atomics import (
     xchg_acquire,
 )
 from cython.cimports.mempools.machine.hooks import register_module
-from cython.cimports.mempools.parts.lanes import clz64, ctz64, free_lanes
+from cython.cimports.mempools.parts.lanes import clz64, ctz64, every_lane, free_lanes
 from cython.cimports.mempools.parts.search import NOWHERE, find_run
 
 register_module(cython.address(this_module_step))
+
+# Of the free lanes of a word: how many, and the longest run of them.
+_free = cython.declare(cython.uchar[256])
+_longest = cython.declare(cython.uchar[256])
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def fill_tables() -> cython.void:
+    lanes: cython.int
+    lane: cython.int
+    run: cython.int
+    for lanes in range(256):
+        _free[lanes] = _longest[lanes] = run = 0
+        for lane in range(8):
+            run = run + 1 if lanes >> lane & 1 else 0
+            _free[lanes] += lanes >> lane & 1
+            _longest[lanes] = run if run > _longest[lanes] else _longest[lanes]
+
+
+fill_tables()
 
 
 @cython.cfunc
@@ -56,7 +77,6 @@ def slot_of(nbytes: uint64_t) -> uint64_t:
 
 
 @cython.cfunc
-@cython.inline
 @cython.nogil
 @cython.exceptval(check=False)
 def sidelined(units: cython.pointer(Units)) -> uint64_t:
@@ -68,8 +88,8 @@ def sidelined(units: cython.pointer(Units)) -> uint64_t:
 @cython.inline
 @cython.nogil
 @cython.exceptval(check=False)
-def pack(left: uint64_t, right: uint64_t, largest: uint64_t, nr_free: uint64_t) -> uint64_t:
-    return left | right << 16 | largest << 32 | nr_free << 48
+def pack(left: uint64_t, right: uint64_t, largest: uint64_t, nr_free: uint64_t, areas: uint64_t) -> uint64_t:
+    return left | right << 12 | largest << 24 | nr_free << 36 | areas << 48
 
 
 @cython.cfunc
@@ -78,35 +98,30 @@ def pack(left: uint64_t, right: uint64_t, largest: uint64_t, nr_free: uint64_t) 
 def scan_block(map: cython.pointer(uint64_t), block: uint64_t) -> uint64_t:
     """A block's word, off the map. Relaxed reads: see above for why a byte that is freed meanwhile is not missed."""
     w: uint64_t
+    word: uint64_t
     lanes: uint64_t
     taken: uint64_t
+    areas: uint64_t = 0
     run: uint64_t = 0
     left: uint64_t = BLOCK_GRANULES
     largest: uint64_t = 0
     nr_free: uint64_t = 0
-    lane: uint64_t
     for w in range(block * BLOCK_GRANULES // 8, (block + 1) * BLOCK_GRANULES // 8):
-        lanes = free_lanes(read_once(cython.address(map[w]), b"percpuindex.scan"))
+        word = read_once(cython.address(map[w]), b"percpuindex.scan")
+        lanes = free_lanes(word)
         if lanes == 0xFF:
             run += 8
             nr_free += 8
             continue
-        lane = 0
-        while lane < 8:
-            taken = (~lanes & 0xFF) >> lane
-            if taken == 0:
-                run += 8 - lane
-                nr_free += 8 - lane
-                break
-            run += ctz64(taken)
-            nr_free += ctz64(taken)
-            if left == BLOCK_GRANULES:
-                left = run
-            if run > largest:
-                largest = run
-            run = 0
-            lane += ctz64(taken) + 1
-    return pack(left, run, run if run > largest else largest, nr_free)
+        areas += ((word >> 7) & every_lane(1)) * every_lane(1) >> 56
+        nr_free += _free[lanes]
+        taken = ~lanes & 0xFF
+        run += ctz64(taken)
+        left = left if left < BLOCK_GRANULES else run
+        largest = run if run > largest else largest
+        largest = _longest[lanes] if _longest[lanes] > largest else largest
+        run = clz64(taken) - 56
+    return pack(left, run, run if run > largest else largest, nr_free, areas)
 
 
 @cython.cfunc
@@ -161,17 +176,17 @@ def summarise(units: cython.pointer(Units), index: cython.pointer(ChunkIndex)) -
     new: uint64_t
     for b in range(units.nr_blocks):
         word = read_once(cython.address(index.blocks[b]), b"percpuindex.summarise")
-        nr_free += word >> 48
-        if word >> 48 == BLOCK_GRANULES:
+        nr_free += block_free(word)
+        if block_free(word) == BLOCK_GRANULES:
             run += BLOCK_GRANULES
             nr_empty += populated >> b & 1
             continue
-        run += word & 0xFFFF
+        run += block_left(word)
         if run > largest:
             largest = run
-        if word >> 32 & 0xFFFF > largest:
-            largest = word >> 32 & 0xFFFF
-        run = word >> 16 & 0xFFFF
+        if block_largest(word) > largest:
+            largest = block_largest(word)
+        run = block_right(word)
     if run > largest:
         largest = run
     write_once(cython.address(index.largest), largest, b"percpuindex.summarise")
@@ -257,6 +272,23 @@ def nr_empty_populated(units: cython.pointer(Units)) -> uint64_t:
         index = index_of(units, i)
         if index != cython.NULL and not read_once(cython.address(index.isolated), b"percpuindex.empty"):
             nr += read_once(cython.address(index.nr_empty), b"percpuindex.empty")
+    return nr
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def nr_areas(units: cython.pointer(Units)) -> uint64_t:
+    """Areas that there are, reserves' included. Under the index lock, refreshed."""
+    i: uint64_t
+    b: uint64_t
+    nr: uint64_t = 0
+    index: cython.pointer(ChunkIndex)
+    for i in range(pool_known(units.pool)):
+        index = index_of(units, i)
+        if index != cython.NULL:
+            for b in range(units.nr_blocks):
+                nr += block_areas(read_once(cython.address(index.blocks[b]), b"percpuindex.areas"))
     return nr
 
 

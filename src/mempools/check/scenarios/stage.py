@@ -125,6 +125,7 @@ def set_file(stage: cython.pointer(Stage), nr_pages: uint64_t) -> cython.int:
         arena = cython.address(stage.actors[i].arena)
         arena.base = stage.memory
         arena.nbytes = stage.nbytes
+        arena.fd = -1
         arena.super = super
         arena.slots = cython.cast(cython.pointer(ProcSlot), stage.memory + SLOTS_OFFSET)
         arena.pools = cython.cast(cython.pointer(PoolEntry), stage.memory + POOLS_OFFSET)

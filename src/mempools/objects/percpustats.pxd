@@ -1,0 +1,3 @@
+from mempools.pools.percpuindex cimport Units
+
+cdef object percpu_stats(Units *units)

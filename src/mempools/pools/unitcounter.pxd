@@ -1,0 +1,36 @@
+# L3: a number that many add to, a part of it in each unit; unitcounter.py has the story.
+#
+#   each unit   word 0   part      what was added on the unit
+#               word 1   folded    how much of it is in `total`
+#   unit 0      word 2   base      what set() and limited_add() have added
+#               word 3   total     the sum of `folded`
+#               word 4   lock      the registration of who folds, 0: nobody
+#               word 5   missed    1: somebody had to fold and could not
+from libc.stdint cimport int64_t, uint64_t
+
+cdef enum:
+    COUNTER_BYTES = 48
+
+cdef struct Counter:
+    char *first                # unit 0's copy
+    uint64_t stride            # bytes to the next one
+    uint64_t nr_units
+
+cdef inline uint64_t *counter_word(Counter *counter, uint64_t unit, uint64_t i) noexcept nogil:
+    return <uint64_t *>(counter.first + unit * counter.stride) + i
+
+# Adds on `unit`, the one that the caller runs on, and folds it if its unfolded part has come to `batch` (0: never): OK, or BUSY
+# where another process is at it. `registration`: of this process.
+cdef int counter_add(Counter *counter, uint64_t unit, uint64_t amount, uint64_t batch, uint64_t registration) noexcept nogil
+# All units are folded: OK, or BUSY.
+cdef int counter_sync(Counter *counter, uint64_t registration) noexcept nogil
+# The registration of who folds; and what it has begun is finished by another, when it is dead. BUSY: another has done so.
+cdef uint64_t counter_folder(Counter *counter) noexcept nogil
+cdef int counter_take_over(Counter *counter, uint64_t dead, uint64_t registration) noexcept nogil
+cdef int64_t counter_sum(Counter *counter) noexcept nogil
+# Whether `value` is an estimate: one word for all units, else the sum.
+cdef bint counter_read(Counter *counter, int64_t *value) noexcept nogil
+cdef void counter_set(Counter *counter, uint64_t value) noexcept nogil
+# -1, 0 or 1: the number beside another one.
+cdef int counter_compare(Counter *counter, int64_t other, uint64_t batch) noexcept nogil
+cdef bint counter_limited_add(Counter *counter, int64_t limit, int64_t amount, uint64_t batch) noexcept nogil
