@@ -38,7 +38,8 @@ from mempools.objects.percpuword import PerCpuWord
 from mempools.objects.poison import PoisonWarning
 from mempools.objects.poolobject import trace_allocations
 from mempools.objects.sites import Allocation, allocations
-from mempools.objects.zspoolobject import ZsPool, ZsView
+from mempools.objects.zspoolobject import ZsPool
+from mempools.objects.zsview import ZsView
 from mempools.percpupool import PerCpuPool
 from mempools.quota import Quota
 from mempools.store import Store, StoreStats

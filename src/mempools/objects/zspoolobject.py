@@ -13,13 +13,7 @@ if not cython.compiled:
 import os
 import weakref
 
-from cython.cimports.cpython.buffer import (
-    PyBUF_CONTIG,
-    PyBUF_CONTIG_RO,
-    PyBuffer_FillInfo,
-    PyBuffer_Release,
-    PyObject_GetBuffer,
-)
+from cython.cimports.cpython.buffer import PyBUF_CONTIG, PyBUF_CONTIG_RO, PyBuffer_Release, PyObject_GetBuffer
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.layout.mapping import Mapping
@@ -28,44 +22,32 @@ from cython.cimports.mempools.machine.atomics import copy, read_once, this_modul
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.poolobject import PoolObject
 from cython.cimports.mempools.objects.words import to_u64
+from cython.cimports.mempools.objects.zsclasses import ZsClasses
+from cython.cimports.mempools.objects.zsview import ZsView, view_of
 from cython.cimports.mempools.parts.owners import OWNER_STRUCT
 from cython.cimports.mempools.parts.status import (
     BUSY,
     EXHAUSTED,
     INVALID,
     MISMATCH,
-    NOT_A_BLOCK,
     NOT_FOUND,
     NOT_REGISTERED,
     OK,
-    STALE,
     TABLE_FULL,
 )
-from cython.cimports.mempools.parts.viewcount import VIEWS_FREED, view_begin, view_end, views_end, views_ended
 from cython.cimports.mempools.pools.zsalloc import zs_alloc, zs_free, zs_keep, zs_trim
 from cython.cimports.mempools.pools.zscompact import (
     Compaction,
-    can_compact,
     compact_trylock,
     compact_turn,
     compact_unlock,
 )
-from cython.cimports.mempools.pools.zsgeometry import DEFAULT_CHAIN, MAX_OBJECT, NR_GROUPS, class_of, geometry_of
-from cython.cimports.mempools.pools.zsmend import ClassReport, zs_check, zs_forked
+from cython.cimports.mempools.pools.zsgeometry import DEFAULT_CHAIN, MAX_OBJECT, geometry_of
+from cython.cimports.mempools.pools.zsmend import zs_forked
 from cython.cimports.mempools.pools.zspin import Pinned, has_pins, zs_pin, zs_unpin
-from cython.cimports.mempools.pools.zstable import (
-    NR_PINS,
-    ZS_SHIFT,
-    ZsClass,
-    root_nbytes,
-    zs_class,
-    zs_geometry,
-    zs_make,
-    zs_root,
-)
+from cython.cimports.mempools.pools.zstable import ZS_SHIFT, root_nbytes, zs_geometry, zs_make, zs_root
 
-from mempools.errors import Busy, Corrupt, Exhausted, LayoutMismatch, NotOwned, PoolError, StaleHandle
-from mempools.objects.infos import ZsClassInfo, ZsPoolStats
+from mempools.errors import Busy, Corrupt, Exhausted, LayoutMismatch, PoolError, StaleHandle
 
 register_module(cython.address(this_module_step))
 
@@ -76,7 +58,7 @@ _pools = weakref.WeakSet()
 @cython.final
 @cython.no_gc_clear
 @cython.cclass
-class ZsPool(PoolObject):
+class ZsPool(ZsClasses):
     """Dense objects of 1 byte to 64 KiB behind handles (the kernel's zsmalloc, mm/zsmalloc.c; see `docs/design/zspool.md`).
 
     Made by `arena.zspool(name)`. A handle is an int that names an object in every process that has the arena. An object belongs
@@ -87,38 +69,6 @@ class ZsPool(PoolObject):
 
     def __init__(self):
         raise TypeError("a ZsPool is made by Arena.zspool()")
-
-    # ---- statuses
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def may_call(self, status: cython.int) -> cython.int:
-        """Can the same call succeed now? An empty zspage of another class is room, too."""
-        pages: uint64_t = 0
-        if self.may_retry(status):
-            return True
-        if status == EXHAUSTED:
-            zs_trim(self.ref, self.g, cython.address(pages), _LOCK_NS)
-        return pages > 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def fail_handle(self, status: cython.int, handle: uint64_t) -> cython.int:
-        """Raises what a status means for a handle."""
-        self.check_open()
-        where = f"pool {self.name!r}, handle {handle:#x}"
-        if status == STALE:
-            raise StaleHandle(
-                f"{where}: its object has been freed: by free(), or because the process died that allocated it"
-            )
-        if status == NOT_A_BLOCK:
-            raise NotOwned(f"{where}: no object of this pool ever had it")
-        if status == BUSY:
-            raise Busy(f"{where}: somebody reads or writes the object: free it when its views are closed")
-        if status == TABLE_FULL:
-            raise Exhausted(f"{where}: this process has {NR_PINS} views open: close some")
-        self.fail(status, handle, 0)
-        return 0
 
     # ---- allocating and freeing
 
@@ -180,7 +130,11 @@ class ZsPool(PoolObject):
         PyObject_GetBuffer(data, cython.address(view), PyBUF_CONTIG_RO)
         try:
             handle = self.new_object(view.len, OWNER_STRUCT if keep else 0)
-            self.pin(handle, cython.address(pinned))
+            try:
+                self.pin(handle, cython.address(pinned))
+            except BaseException:
+                self.end(handle)
+                raise
             copy(pinned.object, view.buf, view.len, b"zspoolobject.put")
             self.unpin(cython.address(pinned))
         finally:
@@ -275,13 +229,7 @@ class ZsPool(PoolObject):
 
         Until it is closed the object stays where it is, and freeing it raises Busy. A process may have 511 views open at a time,
         or Exhausted. Errors as of `free`. Never waits. Thread-safe, process-safe, lock-free."""
-        view: ZsView = ZsView.__new__(ZsView)
-        self.pin(handle, cython.address(view.pinned))
-        view.pool = self
-        view.registration = self.ref.arena.slot[1]
-        view.exports = 0
-        self.mapping.export_acquire()
-        return view
+        return view_of(self, handle)
 
     def read_bytes(self, handle: object, /) -> bytes:
         """A copy of the object's bytes. As `read`."""
@@ -342,16 +290,6 @@ class ZsPool(PoolObject):
 
     # ---- compaction
 
-    def can_compact(self) -> int:
-        """About how many pages `compact` could give back, empty zspages included: a moment's estimate, without a lock.
-        Thread-safe, process-safe, lock-free."""
-        c: uint64_t
-        pages: uint64_t = 0
-        self.check_open()
-        for c in range(self.g.nr):
-            pages += can_compact(self.ref, self.g, c)
-        return pages
-
     def compact(self, max_pages: object = None) -> int:
         """Moves objects out of the emptiest zspages into the fullest, and gives pages back to the pool's own memory: how many
         (zs_compact in mm/zsmalloc.c). 0 if another thread or process is at it.
@@ -385,7 +323,7 @@ class ZsPool(PoolObject):
                     self.check_open()
                     if status == NOT_FOUND:
                         break
-                    if status != OK and not self.may_retry(status):
+                    if status != OK and not self.may_call(status):
                         self.fail(status, 0, 0)
             if state.pages < most:
                 zs_trim(self.ref, self.g, cython.address(pages), _LOCK_NS)
@@ -403,108 +341,6 @@ class ZsPool(PoolObject):
         kernel says SHRINK_STOP)."""
         return self.compact(nr_pages)
 
-    # ---- looking
-
-    @property
-    def chain(self) -> int:
-        """Pages of a zspage of objects of less than a page, at most."""
-        self.check_open()
-        return self.g.chain
-
-    @property
-    def huge_class_size(self) -> int:
-        """The smallest object, of those of at most a page, that gets a page of its own (zs_huge_class_size in mm/zsmalloc.c)."""
-        self.check_open()
-        return self.g.huge_size
-
-    def class_of(self, nbytes: object, /) -> tuple[int, int, int]:
-        """The class of objects of `nbytes` bytes: bytes of a slot, pages of a zspage, slots of a zspage (zs_lookup_class_index in
-        mm/zsmalloc.c, but with the object's header counted in). ValueError for a size that no object has."""
-        size: uint64_t = to_u64(nbytes)
-        c: cython.int
-        self.check_open()
-        c = class_of(self.g, size)
-        if c < 0:
-            raise ValueError(f"pool {self.name!r}: an object has 1 to {MAX_OBJECT} bytes, not {size}")
-        return self.g.shapes[c].size, self.g.shapes[c].pages, self.g.shapes[c].objs
-
-    def class_table(self) -> tuple[ZsClassInfo, ...]:
-        """Every class, smallest first: see ZsClassInfo (zsmalloc/POOL/classes in debugfs). A moment's picture, without a lock.
-        Thread-safe, process-safe, lock-free."""
-        c: uint64_t
-        group: uint64_t
-        k: cython.pointer(ZsClass)
-        rows: list = []
-        self.check_open()
-        for c in range(self.g.nr):
-            k = zs_class(self.ref, c)
-            nr: uint64_t = read_once(cython.address(k.nr_zspages), b"zspoolobject.look")
-            counts = [read_once(cython.address(k.counts[group]), b"zspoolobject.look") for group in range(NR_GROUPS)]
-            rows.append(
-                ZsClassInfo(
-                    c,
-                    self.g.shapes[c].size,
-                    counts[0],
-                    tuple(counts[1:]),
-                    nr * self.g.shapes[c].objs,
-                    read_once(cython.address(k.inuse), b"zspoolobject.look"),
-                    nr * self.g.shapes[c].pages,
-                    self.g.shapes[c].pages,
-                    self.g.shapes[c].objs,
-                    can_compact(self.ref, self.g, c),
-                )
-            )
-        return tuple(rows)
-
-    def stats(self) -> ZsPoolStats:
-        """Sums over the classes, and what compaction has done: see ZsPoolStats (zs_get_total_pages and zs_pool_stats in
-        mm/zsmalloc.c). A moment's picture, without a lock. Thread-safe, process-safe, lock-free."""
-        c: uint64_t
-        nr: uint64_t
-        objects: uint64_t = 0
-        zspages: uint64_t = 0
-        pages: uint64_t = 0
-        self.check_open()
-        for c in range(self.g.nr):
-            nr = read_once(cython.address(zs_class(self.ref, c).nr_zspages), b"zspoolobject.look")
-            objects += read_once(cython.address(zs_class(self.ref, c).inuse), b"zspoolobject.look")
-            zspages += nr
-            pages += nr * self.g.shapes[c].pages
-        return ZsPoolStats(
-            objects,
-            zspages,
-            pages,
-            pages << ZS_SHIFT,
-            self.can_compact(),
-            read_once(cython.address(zs_root(self.ref).pages_compacted), b"zspoolobject.look"),
-            read_once(cython.address(zs_root(self.ref).nr_moved), b"zspoolobject.look"),
-            read_once(cython.address(zs_root(self.ref).nr_skipped), b"zspoolobject.look"),
-        )
-
-    def check(self) -> None:
-        """Compares every cell, slot, list and count of every class; Corrupt says what contradicts itself. Each class is locked
-        for as long as it takes: for tests and repairs. Thread-safe, process-safe, not lock-free."""
-        report: ClassReport
-        c: uint64_t
-        status: cython.int
-        wrong: list = []
-        self.check_open()
-        for c in range(self.g.nr):
-            while True:
-                status = zs_check(self.ref, self.g, c, cython.address(report), _LOCK_NS)
-                if status == OK or not self.may_retry(status):
-                    break
-            if status != OK:
-                self.fail(status, 0, 0)
-            found: dict = report
-            wrong += [
-                f"class of {self.g.shapes[c].size} bytes: {what} {nr}"
-                for what, nr in found.items()
-                if nr and what != "objects"
-            ]
-        if wrong:
-            raise Corrupt(f"pool {self.name!r}: " + "; ".join(wrong))
-
     def destroy(self, force: cython.bint = False) -> None:
         """Destroys the pool with its objects and gives its pages back to the arena (zs_destroy_pool in mm/zsmalloc.c, which leaks
         the pages of objects that are left). Busy while another process has it open, while this one has views open or,
@@ -520,80 +356,6 @@ class ZsPool(PoolObject):
 
     def __repr__(self) -> str:
         return f"<mempools.ZsPool {self.name!r}, chains of {self.g.chain if self.g != cython.NULL else 0} pages>"
-
-
-@cython.final
-@cython.freelist(8)
-@cython.no_gc_clear
-@cython.cclass
-class ZsView:
-    """What `ZsPool.read` gives: keeps one object where it is until it is closed, by `close`, the end of `with`, or being dropped.
-    A read-only buffer of the object's bytes. In a forked child it keeps nothing: the parent's pin is the parent's to end.
-    Thread-safe."""
-
-    def __cinit__(self):
-        self.exports = VIEWS_FREED  # until it has a pin
-
-    def __init__(self):
-        raise TypeError("views come from ZsPool.read()")
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the object."""
-        return self.pinned.nbytes
-
-    @property
-    def closed(self) -> bool:
-        return views_ended(cython.address(self.exports))
-
-    def __len__(self):
-        return self.pinned.nbytes
-
-    def __getbuffer__(self, view: cython.pointer(Py_buffer), flags: cython.int):
-        if self.pool is None:
-            self.__init__()
-        if not view_begin(cython.address(self.exports)):
-            raise NotOwned("a use of a closed view of a ZsPool's object")
-        try:
-            PyBuffer_FillInfo(view, self, self.pinned.object, self.pinned.nbytes, True, flags)
-        except BaseException:
-            view_end(cython.address(self.exports))
-            raise
-
-    def __releasebuffer__(self, view: cython.pointer(Py_buffer)):
-        view_end(cython.address(self.exports))
-
-    def __enter__(self):
-        self.memory = memoryview(self)
-        return self.memory
-
-    def __exit__(self, kind: object, error: object, traceback: object, /):
-        if self.memory is not None:
-            self.memory.release()
-            self.memory = None
-        self.close()
-
-    def close(self) -> None:
-        """Let the object go. Busy while buffers of this view exist (numpy arrays, memoryviews); nothing if it is closed."""
-        seen: uint64_t = views_end(cython.address(self.exports))
-        if seen == VIEWS_FREED:
-            return
-        if seen:
-            raise Busy(f"{seen} buffers of this view exist; release them first")
-        self.let_go()
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def let_go(self) -> cython.int:
-        self.pool.mapping.export_release()
-        # Another registration than at birth: a forked child, where the pin is the parent's.
-        if self.registration == self.pool.ref.arena.slot[1] and not self.pool.ref.gone:
-            self.pool.unpin(cython.address(self.pinned))
-        return 0
-
-    def __dealloc__(self):
-        if self.pool is not None and self.exports != VIEWS_FREED:
-            self.let_go()
 
 
 def _forked() -> None:

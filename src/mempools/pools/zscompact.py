@@ -191,10 +191,13 @@ def emptiest_locked(
     """Index + 1 of the first zspage of the emptiest group that is neither empty, nor full, nor passed; 0: none."""
     group: uint64_t
     found: uint64_t
+    left: uint64_t
     d: cython.pointer(Descriptor)
     for group in range(1, NR_GROUPS - 1):
         found = read_once(cython.address(zs_class(pool, c).heads[group]), b"zscompact.source")
-        while found and is_passed(state, found):
+        left = MAX_PASSED  # a list of ours has no more of them
+        while found and left and is_passed(state, found):
+            left -= 1
             d = zspage_of(pool, g, c, found - 1)
             found = read_once(cython.address(d.next), b"zscompact.source") if d != cython.NULL else 0
         if found:
