@@ -114,8 +114,8 @@ class ZsClasses(PoolObject):
         self.check_open()
         for c in range(self.g.nr):
             k = zs_class(self.ref, c)
-            nr: uint64_t = read_once(cython.address(k.nr_zspages), b"zspoolobject.look")
-            counts = [read_once(cython.address(k.counts[group]), b"zspoolobject.look") for group in range(NR_GROUPS)]
+            nr: uint64_t = read_once(cython.address(k.nr_zspages), b"zsclasses.look")
+            counts = [read_once(cython.address(k.counts[group]), b"zsclasses.look") for group in range(NR_GROUPS)]
             rows.append(
                 ZsClassInfo(
                     c,
@@ -123,7 +123,7 @@ class ZsClasses(PoolObject):
                     counts[0],
                     tuple(counts[1:]),
                     nr * self.g.shapes[c].objs,
-                    read_once(cython.address(k.inuse), b"zspoolobject.look"),
+                    read_once(cython.address(k.inuse), b"zsclasses.look"),
                     nr * self.g.shapes[c].pages,
                     self.g.shapes[c].pages,
                     self.g.shapes[c].objs,
@@ -142,8 +142,8 @@ class ZsClasses(PoolObject):
         pages: uint64_t = 0
         self.check_open()
         for c in range(self.g.nr):
-            nr = read_once(cython.address(zs_class(self.ref, c).nr_zspages), b"zspoolobject.look")
-            objects += read_once(cython.address(zs_class(self.ref, c).inuse), b"zspoolobject.look")
+            nr = read_once(cython.address(zs_class(self.ref, c).nr_zspages), b"zsclasses.look")
+            objects += read_once(cython.address(zs_class(self.ref, c).inuse), b"zsclasses.look")
             zspages += nr
             pages += nr * self.g.shapes[c].pages
         return ZsPoolStats(
@@ -152,9 +152,9 @@ class ZsClasses(PoolObject):
             pages,
             pages << ZS_SHIFT,
             self.can_compact(),
-            read_once(cython.address(zs_root(self.ref).pages_compacted), b"zspoolobject.look"),
-            read_once(cython.address(zs_root(self.ref).nr_moved), b"zspoolobject.look"),
-            read_once(cython.address(zs_root(self.ref).nr_skipped), b"zspoolobject.look"),
+            read_once(cython.address(zs_root(self.ref).pages_compacted), b"zsclasses.look"),
+            read_once(cython.address(zs_root(self.ref).nr_moved), b"zsclasses.look"),
+            read_once(cython.address(zs_root(self.ref).nr_skipped), b"zsclasses.look"),
         )
 
     def check(self) -> None:
