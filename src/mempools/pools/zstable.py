@@ -160,8 +160,9 @@ def header_of(
     word: uint64_t,
     slot: uint64_t,
 ) -> cython.pointer(uint64_t):
-    """A slot's header: cell << 32 | bytes of the object << 1 | 1, or, of a free slot, (next free slot + 1) << 1."""
-    if g.shapes[desc_class(word)].huge:
+    """A slot's header: cell << 32 | bytes of the object << 1 | 1, or, of a free slot, (next free slot + 1) << 1. Of a
+    descriptor whose word has just changed into nonsense, a word that harms nobody."""
+    if not word_fits(pool, g, word) or g.shapes[desc_class(word)].huge:
         return cython.address(d.huge)
     return cython.cast(cython.pointer(uint64_t), object_at(pool, g, word, slot) - 8)
 
