@@ -381,6 +381,20 @@ def test_a_fixed_size():
             arena.zspool("small", size="63K")
 
 
+def test_a_table_that_cannot_grow():
+    """A zspage of another class can be had, but no cell: that is the end, not a reason to give the zspage back and begin anew."""
+    with Arena.anonymous("4M") as arena:
+        pool = arena.zspool("objs", size="64K")
+        handles = pool.alloc_bulk([24] * 1536)
+        with pytest.raises(Exhausted):
+            pool.alloc(500)
+        pool.free(handles.pop())
+        with pytest.raises(Exhausted):  # a cell is its class's for ever
+            pool.alloc(500)
+        pool.alloc(24)
+        pool.check()
+
+
 def test_configuration(arena):
     pool = arena.zspool("objs", chain=4)
     assert arena.zspool("objs").chain == pool.chain == 4

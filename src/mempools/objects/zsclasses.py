@@ -39,8 +39,8 @@ class ZsClasses(PoolObject):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def may_call(self, status: cython.int) -> cython.int:
-        """Can the same call succeed now? An empty zspage of another class is room, too."""
+    def may_call(self, status: cython.int) -> cython.bint:
+        """Can the same call succeed now? Empty zspages are room, too; a call that fails leaves none behind."""
         pages: uint64_t = 0
         if status == TIMED_OUT:
             self.check_locks()

@@ -37,6 +37,7 @@ from cython.cimports.mempools.parts.status import (
 )
 from cython.cimports.mempools.pools.zsalloc import zs_alloc, zs_free, zs_keep, zs_trim
 from cython.cimports.mempools.pools.zscompact import (
+    MAX_PASSED,
     Compaction,
     compact_trylock,
     compact_turn,
@@ -45,7 +46,7 @@ from cython.cimports.mempools.pools.zscompact import (
 from cython.cimports.mempools.pools.zsgeometry import DEFAULT_CHAIN, MAX_OBJECT, geometry_of
 from cython.cimports.mempools.pools.zsmend import zs_forked
 from cython.cimports.mempools.pools.zspin import Pinned, has_pins, zs_pin, zs_unpin
-from cython.cimports.mempools.pools.zstable import ZS_SHIFT, root_nbytes, zs_geometry, zs_make, zs_root
+from cython.cimports.mempools.pools.zstable import ZS_SHIFT, root_nbytes, zs_class, zs_geometry, zs_make, zs_root
 
 from mempools.errors import Busy, Corrupt, Exhausted, LayoutMismatch, PoolError, StaleHandle
 
@@ -300,6 +301,7 @@ class ZsPool(ZsClasses):
         state: Compaction
         most: uint64_t = ~cython.cast(uint64_t, 0) if max_pages is None else to_u64(max_pages)
         pages: uint64_t = 0
+        turns: uint64_t
         c: cython.int
         status: cython.int
         self.check_open()
@@ -317,7 +319,10 @@ class ZsPool(ZsClasses):
             while c > 0 and state.pages < most:
                 c -= 1
                 state.nr_passed = 0
-                while state.pages < most:
+                # Each turn moves something, or passes a zspage by.
+                turns = read_once(cython.address(zs_class(self.ref, c).inuse), b"zspoolobject.turns") + MAX_PASSED
+                while state.pages < most and turns:
+                    turns -= 1
                     with cython.nogil:
                         status = compact_turn(self.ref, self.g, c, cython.address(state), _LOCK_NS)
                     self.check_open()

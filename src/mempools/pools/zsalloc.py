@@ -48,7 +48,7 @@ from cython.cimports.mempools.machine.atomics import (
 )
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.owners import OWNER_STRUCT
-from cython.cimports.mempools.parts.status import BUSY, CORRUPT, INVALID, NOT_A_BLOCK, OK
+from cython.cimports.mempools.parts.status import BUSY, CORRUPT, INVALID, NOT_A_BLOCK, OK, TABLE_FULL
 from cython.cimports.mempools.pools.genpool import NEAR_FIT, genpool_alloc_algo, genpool_free
 from cython.cimports.mempools.pools.zsgeometry import NR_GROUPS, Geometry, class_of
 from cython.cimports.mempools.pools.zspage import (
@@ -163,27 +163,31 @@ def alloc_locked(
     handle: cython.pointer(uint64_t),
 ) -> cython.int:
     """OK, what it lacks, or CORRUPT. `block`: a zspage's pages that the caller has made, 0: none; 0 when they are used."""
-    found: uint64_t = fullest_locked(zs_class(pool, c))
+    k: cython.pointer(ZsClass) = zs_class(pool, c)
+    found: uint64_t
     index: uint64_t = 0
     free: uint64_t = 0
     at: uint64_t = 0
     word: uint64_t
     d: cython.pointer(Descriptor)
-    status: cython.int
+    # The cell first: were there a zspage and then no cell, the pages of the one might be given back for want of the other, and
+    # taken again, without end.
+    status: cython.int = take_cell_locked(pool, c, cython.address(index), cython.address(free))
+    if status != OK:
+        return status
+    found = fullest_locked(k)
     if found == 0:
-        if block[0] == 0:
-            return _NEEDS_ZSPAGE
-        status = install_locked(pool, g, c, block[0])
+        status = _NEEDS_ZSPAGE
+        if block[0] != 0:
+            status = install_locked(pool, g, c, block[0])
         if status != OK:
-            return _NEEDS_DESCS
+            write_once(cython.address(k.free_cell), index + 1, b"zsalloc.alloc")  # its word says the next one still
+            return _NEEDS_DESCS if status == TABLE_FULL else status
         block[0] = 0
-        found = read_once(cython.address(zs_class(pool, c).heads[0]), b"zsalloc.alloc")
+        found = read_once(cython.address(k.heads[0]), b"zsalloc.alloc")
     d = zspage_of(pool, g, c, found - 1)
     if d == cython.NULL:
         return CORRUPT
-    status = take_cell_locked(pool, c, cython.address(index), cython.address(free))
-    if status != OK:
-        return status
     status = pop_slot_locked(pool, g, c, d, cython.address(at))
     if status != OK:
         return status
