@@ -32,6 +32,11 @@ SAID = {  # patterns, a line each
         "the view is whole: True",
         "the rest is whole: True",
     ],
+    "worker_statistics": [
+        "spent: 2000 of 2000",
+        "done: all that was paid for, but what one was killed in",
+        "the resource is closed",
+    ],
     "worker_pool": [
         "a worker was killed: what is missing runs again",
         "24 jobs done, results in the pool again: 4 of 4",

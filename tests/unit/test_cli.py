@@ -171,6 +171,20 @@ def test_stat_of_mempools(arena, run):
     assert "  freed            4  4 into the reserve" in run("stat", "t")[1]
 
 
+def test_stat_of_per_cpu_pools(arena, run):
+    pool = arena.percpu("stats", nr_units=2, unit_nbytes=8192, balance=False)
+    held = [pool.alloc(4096), pool.alloc(8)]
+    assert run("stat", "t")[1].splitlines()[1:] == [
+        "percpu   'stats', 2 units of 8 KiB",
+        "  areas            2, at most 2, 3 since it was made",
+        "  chunks           1 of 16 KiB",
+        "  memory      16 KiB  0 pages of a unit ready",
+    ]
+    found = json.loads(run("stat", "t", "--json")[1])["percpu"]["stats"]
+    assert found == {"units": 2} | json.loads(json.dumps(dataclasses.asdict(pool.stats())))
+    held.clear()
+
+
 def test_stat_shows_a_mempool_that_a_killed_process_held(arena, run):
     pool = arena.mempool("frames", nbytes=4096, min_nr=2, size=8192)
     pid = os.fork()

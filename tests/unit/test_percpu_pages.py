@@ -373,7 +373,7 @@ def test_a_quota_is_charged_before_and_given_back_on_every_path(arena):
     gc.collect()
     assert quota.used == 0
     counter = pool.counter()
-    assert quota.used == 48 * NR_UNITS
+    assert quota.used == 128 * NR_UNITS
     del counter
     gc.collect()
     assert "0 of" in repr(quota)

@@ -1,4 +1,4 @@
-"""What `mempools stat` says about an arena: its sizes, who has it open, its stores and mempools."""
+"""What `mempools stat` says about an arena: its sizes, who has it open, its stores, mempools and per-CPU pools."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -22,6 +22,7 @@ def figures(arena: Arena) -> dict[str, Any]:
         "id": arena.id,
         "stores": {pool.name: _store(arena.store(pool.name)) for pool in pools if pool.kind == "store"},
         "mempools": dict(_mempools(arena, [pool.name for pool in pools if pool.kind == "mempool"])),
+        "percpu": dict(_percpus(arena, [pool.name for pool in pools if pool.kind == "percpu"])),
         "pids": sorted({process.pid for process in arena.processes() if process.pid != os.getpid()}),
     }
 
@@ -46,6 +47,15 @@ def _mempools(arena: Arena, names: Sequence[str]) -> Iterator[tuple[str, dict[st
         except KeyError:
             continue  # somebody is making it, or has destroyed it
         yield name, {"element_bytes": pool.nbytes} | asdict(pool.stats())
+
+
+def _percpus(arena: Arena, names: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name in names:
+        try:
+            pool = arena._known_percpu(name)
+        except KeyError:
+            continue  # likewise
+        yield name, {"units": pool.nr_units} | asdict(pool.stats())
 
 
 def lines(found: dict[str, Any]) -> Iterator[str]:
@@ -74,6 +84,12 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
             f"  waits   {stats['waits']:>10}  {stats['timeouts']} timed out, {stats['repolls']} looked again"
             f"{histogram(stats['wait_histogram'])}"
         )
+
+    for name, stats in found["percpu"].items():
+        yield f"percpu   {name!r}, {stats['units']} units of {sizes.text(stats['unit_size'])}"
+        yield f"  areas   {stats['nr_cur_alloc']:>10}, at most {stats['nr_max_alloc']}, {stats['nr_alloc']} since it was made"
+        yield f"  chunks  {stats['nr_chunks']:>10} of {sizes.text(stats['alloc_size'])}"
+        yield f"  memory  {sizes.text(stats['populated_bytes']):>10}  {stats['empty_pop_pages']} pages of a unit ready"
 
 
 def _by_process(holders: dict[int | str, int]) -> str:

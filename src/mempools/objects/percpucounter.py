@@ -13,6 +13,7 @@ from cython.cimports.mempools.objects.area import Area
 from cython.cimports.mempools.parts.status import BUSY, NOT_REGISTERED, OK
 from cython.cimports.mempools.pools.percpu import percpu_this_unit
 from cython.cimports.mempools.pools.unitcounter import (
+    COUNTER_ALIGN,
     COUNTER_BYTES,
     counter_add,
     counter_compare,
@@ -29,7 +30,7 @@ from cython.cimports.mempools.pools.unitcounter import (
 @cython.cfunc
 def counter_of(area: Area, index: uint64_t, batch: uint64_t) -> PerCpuCounter:
     """For PerCpu.counters and for what arrives by a pickle: the index-th counter of an area."""
-    if area.address & 7 or index >= area.nbytes // COUNTER_BYTES:
+    if area.address & (COUNTER_ALIGN - 1) or index >= area.nbytes // COUNTER_BYTES:
         raise ValueError(f"{area!r} has no counter {index}: each takes {COUNTER_BYTES} aligned bytes")
     counter: PerCpuCounter = PerCpuCounter.__new__(PerCpuCounter)
     area.hold()

@@ -35,7 +35,7 @@ from cython.cimports.mempools.pools.percpucheck import percpu_check
 from cython.cimports.mempools.pools.percpuindex import PERCPU_SHIFT, PerCpuTable, refresh
 from cython.cimports.mempools.pools.percpumaintain import PERCPU_LOW, percpu_maintain
 from cython.cimports.mempools.pools.percpuref import REF_BYTES
-from cython.cimports.mempools.pools.unitcounter import COUNTER_BYTES
+from cython.cimports.mempools.pools.unitcounter import COUNTER_ALIGN, COUNTER_BYTES
 
 from mempools.errors import Corrupt, Exhausted, LayoutMismatch, WouldBlock
 from mempools.objects.balancer import Balancer
@@ -255,8 +255,9 @@ class PerCpu(PoolObject):
                 self.fail(status, 0, 0)
 
     def counter(self, value: object = 0, *, batch: object = None, wait: cython.bint = True) -> PerCpuCounter:
-        """A counter that starts at `value`, of 48 bytes in each unit (percpu_counter_init). `batch`: what a unit's part may come
-        to before it is folded, 1 to 2**31; by default the kernel's, 32 or twice the number of units. Errors and contexts as of
+        """A counter that starts at `value`, of 128 bytes in each unit (percpu_counter_init). `batch`: what a unit's part may come
+        to before it is folded, 1 to 2**31; by default 256, or 16 times the number of units (the kernel's is an eighth of
+        that: see `docs/benchmarks.md` for what it costs). Errors and contexts as of
         `alloc`. Thread-safe, process-safe, not lock-free."""
         return self.counters(1, value, batch=batch, wait=wait)[0]
 
@@ -272,10 +273,10 @@ class PerCpu(PoolObject):
                 f"nr {nr!r}: an area has room for 1 to {self.units_ref.unit_nbytes // COUNTER_BYTES} counters"
             )
         if batch is None:
-            batch = max(32, 2 * self.units_ref.nr_units)
+            batch = max(256, 16 * self.units_ref.nr_units)
         if not 1 <= batch <= 1 << 31:
             raise ValueError(f"batch {batch!r}: 1 to 2**31")
-        area: Area = self.alloc(nr * COUNTER_BYTES, align=8, wait=wait)
+        area: Area = self.alloc(nr * COUNTER_BYTES, align=COUNTER_ALIGN, wait=wait)
         for i in range(cython.cast(uint64_t, nr)):
             counter: PerCpuCounter = counter_of(area, i, batch)
             counter.set(value)

@@ -2,14 +2,17 @@
 #
 #   each unit   word 0   part      what was added on the unit
 #               word 1   folded    how much of it is in `total`
-#   unit 0      word 2   base      what set() and limited_add() have added
-#               word 3   total     the sum of `folded`
-#               word 4   lock      the registration of who folds, 0: nobody
-#               word 5   missed    1: somebody had to fold and could not
+#   unit 0      word 8   base      what set() and limited_add() have added
+#               word 9   total     the sum of `folded`
+#               word 10  lock      the registration of who folds, 0: nobody
+#               word 11  missed    1: somebody had to fold and could not
+#
+# What all change lies on a cache line of its own, and so does each part.
 from libc.stdint cimport int64_t, uint64_t
 
 cdef enum:
-    COUNTER_BYTES = 48
+    COUNTER_BYTES = 128
+    COUNTER_ALIGN = 64
 
 cdef struct Counter:
     char *first                # unit 0's copy

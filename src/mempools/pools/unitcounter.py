@@ -65,7 +65,7 @@ register_module(cython.address(this_module_step))
 @cython.nogil
 @cython.exceptval(check=False)
 def base_of(counter: cython.pointer(Counter)) -> cython.pointer(uint64_t):
-    return counter_word(counter, 0, 2)
+    return counter_word(counter, 0, 8)
 
 
 @cython.cfunc
@@ -73,7 +73,7 @@ def base_of(counter: cython.pointer(Counter)) -> cython.pointer(uint64_t):
 @cython.nogil
 @cython.exceptval(check=False)
 def total_of(counter: cython.pointer(Counter)) -> cython.pointer(uint64_t):
-    return counter_word(counter, 0, 3)
+    return counter_word(counter, 0, 9)
 
 
 @cython.cfunc
@@ -81,7 +81,7 @@ def total_of(counter: cython.pointer(Counter)) -> cython.pointer(uint64_t):
 @cython.nogil
 @cython.exceptval(check=False)
 def lock_of(counter: cython.pointer(Counter)) -> cython.pointer(uint64_t):
-    return counter_word(counter, 0, 4)
+    return counter_word(counter, 0, 10)
 
 
 @cython.cfunc
@@ -89,7 +89,7 @@ def lock_of(counter: cython.pointer(Counter)) -> cython.pointer(uint64_t):
 @cython.nogil
 @cython.exceptval(check=False)
 def missed_of(counter: cython.pointer(Counter)) -> cython.pointer(uint64_t):
-    return counter_word(counter, 0, 5)
+    return counter_word(counter, 0, 11)
 
 
 @cython.cfunc
@@ -109,12 +109,16 @@ def magnitude(number: int64_t) -> uint64_t:
 def counter_add(
     counter: cython.pointer(Counter), unit: uint64_t, amount: uint64_t, batch: uint64_t, registration: uint64_t
 ) -> cython.int:
-    part: uint64_t = fetch_add_relaxed(counter_word(counter, unit, 0), amount, b"unitcounter.add") + amount
+    part: uint64_t = fetch_add_relaxed(counter_word(counter, unit, 0), amount, b"unitcounter.add")
+    unfolded: uint64_t
     if batch == 0:
         return OK
     # A hint: it may have been folded since, by somebody on another CPU.
     part -= read_once(counter_word(counter, unit, 1), b"unitcounter.folded")
-    if magnitude(cython.cast(int64_t, part)) < batch:
+    unfolded = magnitude(cython.cast(int64_t, part + amount))
+    # What could not be folded, because another was at it, is left to him for a batch more: else many that add would do nothing
+    # but try.
+    if unfolded < batch or unfolded // batch == magnitude(cython.cast(int64_t, part)) // batch:
         return OK
     return fold(counter, unit, registration)
 

@@ -1,6 +1,6 @@
 """Scenarios of PerCpuCounter: adds that fold beside each other, in a handler, in processes that die; set and limited adds.
 
-The number lies in words[0..15]: one or two units, 64 bytes apart.
+The number lies in words[0..31]: one or two units, 128 bytes apart.
 """
 
 import cython
@@ -38,7 +38,7 @@ register_module(cython.address(this_module_step))
 @cython.exceptval(check=False)
 def number_of(stage: cython.pointer(Stage), counter: cython.pointer(Counter)) -> cython.void:
     counter.first = cython.cast(cython.p_char, stage.words)
-    counter.stride = 64
+    counter.stride = 128
     counter.nr_units = stage.actors[3].found[0]
 
 
@@ -253,7 +253,7 @@ def scene_take_over(e: cython.pointer(Engine), memory: cython.p_char, nbytes: ui
     number_of(stage, cython.address(counter))
     counter_word(cython.address(counter), 0, 0)[0] = 3
     counter_word(cython.address(counter), 0, 1)[0] = 3
-    counter_word(cython.address(counter), 0, 4)[0] = 7
+    counter_word(cython.address(counter), 0, 10)[0] = 7
     return play(e, final_folded, take_over_and_add, take_over_and_add, cython.NULL)
 
 
