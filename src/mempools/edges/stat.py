@@ -1,4 +1,4 @@
-"""What `mempools stat` says about an arena: its sizes, who has it open, its stores, mempools and per-CPU pools."""
+"""What `mempools stat` says about an arena: its sizes, who has it open, its stores, mempools, per-CPU pools and ZsPools."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -23,6 +23,7 @@ def figures(arena: Arena) -> dict[str, Any]:
         "stores": {pool.name: _store(arena.store(pool.name)) for pool in pools if pool.kind == "store"},
         "mempools": dict(_mempools(arena, [pool.name for pool in pools if pool.kind == "mempool"])),
         "percpu": dict(_percpus(arena, [pool.name for pool in pools if pool.kind == "percpu"])),
+        "zspools": {pool.name: asdict(arena.zspool(pool.name).stats()) for pool in pools if pool.kind == "zspool"},
         "pids": sorted({process.pid for process in arena.processes() if process.pid != os.getpid()}),
     }
 
@@ -90,6 +91,13 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"  areas   {stats['nr_cur_alloc']:>10}, at most {stats['nr_max_alloc']}, {stats['nr_alloc']} since it was made"
         yield f"  chunks  {stats['nr_chunks']:>10} of {sizes.text(stats['alloc_size'])}"
         yield f"  memory  {sizes.text(stats['populated_bytes']):>10}  {stats['empty_pop_pages']} pages of a unit ready"
+    for name, stats in found["zspools"].items():
+        yield f"zspool   {name!r}, {stats['objects']} objects"
+        yield (
+            f"  memory  {sizes.text(stats['memory_bytes']):>10}  {stats['pages_used']} pages, of which compaction could give "
+            f"back {stats['pages_freeable']}"
+        )
+        yield f"  moved   {stats['moved']:>10}  for {stats['pages_compacted']} pages; {stats['skipped']} were being read"
 
 
 def _by_process(holders: dict[int | str, int]) -> str:
