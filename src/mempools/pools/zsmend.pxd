@@ -14,5 +14,8 @@ cdef struct ClassReport:       # of zs_check: what does not add up
 
 # Under the class's lock: OK, or what the lock says.
 cdef int zs_check(PoolRef *pool, Geometry *g, uint64_t c, ClassReport *report, uint64_t timeout_ns) noexcept nogil
+cdef inline bint report_wrong(ClassReport *report) noexcept nogil:
+    return (report.bad_objects | report.claimed | report.bad_slots | report.bad_groups | report.bad_cells | report.bad_counts) != 0
+
 # In a forked child, whose copy of a private arena it is.
 cdef void zs_forked(PoolRef *pool) noexcept nogil

@@ -460,6 +460,18 @@ def check_cells(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def is_unused(k: cython.pointer(ZsClass)) -> cython.bint:
+    """Has the class never had an object? Most have not: no need to walk the tables for each of them."""
+    return (
+        read_once(cython.address(k.nr_zspages), b"zsmend.check") == 0
+        and read_once(cython.address(k.inuse), b"zsmend.check") == 0
+        and read_once(cython.address(k.free_cell), b"zsmend.check") == 0
+    )
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def zs_check(
     pool: cython.pointer(PoolRef),
     g: cython.pointer(Geometry),
@@ -473,6 +485,9 @@ def zs_check(
         return status
     report.objects = report.bad_objects = report.claimed = report.bad_slots = 0
     report.bad_groups = report.bad_cells = report.bad_counts = 0
+    if is_unused(zs_class(pool, c)):
+        class_unlock(pool, c)
+        return OK
     taken = check_zspages(pool, g, c, report)
     check_cells(pool, g, c, report)
     if taken != report.objects or taken != read_once(cython.address(zs_class(pool, c).inuse), b"zsmend.check"):
