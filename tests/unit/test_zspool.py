@@ -438,3 +438,19 @@ def test_a_private_arena_after_fork():
 
         assert in_child(work) == 0
         assert pool.read_bytes(handle) == b"mine"
+
+
+def test_who_closes_the_arena_takes_its_objects_along():
+    with Arena.create("shared", "1M") as arena:
+        pool = arena.zspool("objs")
+
+        def work():
+            with Arena.attach("shared") as other:
+                theirs = other.zspool("objs")
+                theirs.put(b"theirs")
+                theirs.put(b"the pool's", keep=True)
+
+        assert in_child(work) == 0
+        assert pool.stats().objects == 1
+        pool.check()
+        arena.unlink("shared")

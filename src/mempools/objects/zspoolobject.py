@@ -63,7 +63,7 @@ class ZsPool(ZsClasses):
     """Dense objects of 1 byte to 64 KiB behind handles (the kernel's zsmalloc, mm/zsmalloc.c; see `docs/design/zspool.md`).
 
     Made by `arena.zspool(name)`. A handle is an int that names an object in every process that has the arena. An object belongs
-    to the process that allocated it, whose death frees it, unless `keep` has made it the pool's own. Any process may read, write
+    to the process that allocated it, whose end frees it, unless `keep` has made it the pool's own. Any process may read, write
     and free it. While somebody reads or writes an object it is neither moved nor freed; `compact` moves the others together and
     gives pages back. Two who write, or write and read, the same object at a time see each other's bytes in part: keep them
     apart yourself, or write new objects and free the old ones. Thread-safe, process-safe."""
@@ -119,8 +119,9 @@ class ZsPool(ZsClasses):
     def alloc(self, nbytes: object, /, *, keep: cython.bint = False) -> int:
         """A new object of `nbytes` bytes, 1 to 65536: its handle (zs_malloc in mm/zsmalloc.c).
 
-        Its bytes are whatever was there. It is freed when this process dies, unless keep=True makes it the pool's own. ValueError
-        for another size, Exhausted without room. Any context but C signal handlers. Thread-safe, process-safe, not lock-free."""
+        Its bytes are whatever was there. It is freed when this process dies or closes the arena, unless keep=True makes it the
+        pool's own. ValueError for another size, Exhausted without room. Any context but C signal handlers. Thread-safe,
+        process-safe, not lock-free."""
         return self.new_object(to_u64(nbytes), OWNER_STRUCT if keep else 0)
 
     def put(self, data: object, /, *, keep: cython.bint = False) -> int:
