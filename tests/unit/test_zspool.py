@@ -336,7 +336,7 @@ def test_threads(pool):
                         assert view == data
                     pool.free(handle)
                 else:
-                    data = rng.randbytes(rng.randint(1, 3000))
+                    data = rng.randbytes(rng.choice((24, 60, 500, 1450, 2900)))
                     mine[pool.put(data)] = data
                 if rng.random() < 0.02:
                     pool.compact()
