@@ -459,3 +459,59 @@ def test_who_closes_the_arena_takes_its_objects_along():
         assert pool.stats().objects == 1
         pool.check()
         arena.unlink("shared")
+
+
+def memory(arena):
+    """Bytes that the system has given to the arena's file."""
+    return os.fstat(arena._mapping.fd).st_blocks * 512
+
+
+def test_compaction_gives_memory_to_the_system(arena):
+    pool = arena.zspool("compacted")
+    before = memory(arena)
+    handles = [pool.put(bytes([i % 251]) * 500) for i in range(600)]
+    full = memory(arena)
+    for handle in handles[::2]:
+        pool.free(handle)
+    assert memory(arena) == full == before, "frees keep it, and an arena's pages exist from the start"
+    pages = pool.compact()
+    assert pages > 30
+    assert memory(arena) == full - pages * 4096
+    assert all(pool.read_bytes(handles[i]) == bytes([i % 251]) * 500 for i in range(1, 600, 2))
+    again = [pool.put(b"y" * 500) for _ in range(300)]
+    assert full - pages * 4096 < memory(arena) <= full
+    assert all(pool.read_bytes(handle) == b"y" * 500 for handle in again)
+    pool.check()
+
+
+def test_memory_that_the_system_has_not_any_more_is_an_exception(tmp_path, monkeypatch):
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3M", "tmpfs", str(tmp_path)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a file system can only be mounted by root")
+    monkeypatch.setenv("MEMPOOLS_DIR", str(tmp_path))
+    try:
+        with Arena.create("a", "1M") as arena:
+            pool = arena.zspool("compacted", size="512K")
+            handles = [pool.put(b"x" * 1000) for _ in range(300)]
+            for handle in handles[::2]:
+                pool.free(handle)
+            assert pool.compact() > 30
+            with open(tmp_path / "rest", "wb", buffering=0) as rest:
+                try:
+                    while True:
+                        rest.write(bytes(4096))
+                except OSError:
+                    pass
+            kept = handles[1::2]
+            with pytest.raises(Exhausted):
+                while True:
+                    kept.append(pool.put(b"x" * 1000))
+            os.unlink(tmp_path / "rest")
+            kept += [pool.put(b"x" * 1000) for _ in range(100)]
+            assert all(pool.read_bytes(handle) == b"x" * 1000 for handle in kept)
+            pool.check()
+            Arena.unlink("a")
+            del pool
+            gc.collect()
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)

@@ -47,7 +47,7 @@ class ZsClasses(PoolObject):
         if self.may_retry(status):
             return True
         if status == EXHAUSTED:
-            zs_trim(self.ref, self.g, cython.address(pages), _LOCK_NS)
+            zs_trim(self.ref, self.g, False, cython.address(pages), _LOCK_NS)
         return pages > 0
 
     @cython.cfunc

@@ -293,8 +293,8 @@ class ZsPool(ZsClasses):
     # ---- compaction
 
     def compact(self, max_pages: object = None) -> int:
-        """Moves objects out of the emptiest zspages into the fullest, and gives pages back to the pool's own memory: how many
-        (zs_compact in mm/zsmalloc.c). 0 if another thread or process is at it.
+        """Moves objects out of the emptiest zspages into the fullest, and gives the pages that are free then back: their memory
+        to the system, their place to the pool; how many (zs_compact in mm/zsmalloc.c). 0 if another thread or process is at it.
 
         Passes by what somebody reads or writes. `max_pages`: stops when at least as many are free. Holds a class's lock for 32
         objects at a time; other threads run meanwhile, signal handlers between classes. Not for signal handlers. Thread-safe,
@@ -332,7 +332,7 @@ class ZsPool(ZsClasses):
                     if status != OK and not self.may_call(status):
                         self.fail(status, 0, 0)
             if state.pages < most:
-                zs_trim(self.ref, self.g, cython.address(pages), _LOCK_NS)
+                zs_trim(self.ref, self.g, True, cython.address(pages), _LOCK_NS)
         finally:
             if not self.mapping.closed and not self.ref.gone:
                 compact_unlock(self.ref)

@@ -28,6 +28,7 @@ Crash windows (the dead process is X, which has the class's lock; those of zspag
   [D:zsalloc.alive]    the object is X's, the zspage in a wrong group: the class is made anew, the object freed.
   [D:zsalloc.claimed]  the cell of a live object is CELL_CLAIMED: the bit is taken away, the object X's or another's as before.
   [D:zsalloc.ended]    the cell is free, its slot not yet: both are.
+  [D:zsalloc.given_back]  a block of X's has no pages behind it any more: see end_block.
 """
 
 import cython
@@ -36,6 +37,7 @@ if not cython.compiled:
     raise ImportError("mempools.pools.zsalloc is compiled code: run `make build` in a checkout, or install the wheel")
 
 from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.mempools.layout.backing import pages_taken, pages_unback
 from cython.cimports.mempools.layout.refs import Hint, PoolRef
 from cython.cimports.mempools.machine.atomics import (
     cmpxchg_relaxed,
@@ -284,6 +286,11 @@ def new_block(
     if status != OK:
         block[0] = 0
         return status
+    status = pages_taken(pool.arena, block[0], nbytes)  # compaction may have given them back to the system
+    if status != OK:
+        genpool_free(pool, block[0], nbytes)
+        block[0] = 0
+        return status
     fill(pool.arena.base + block[0], 0, nbytes, b"zsalloc.zero")
     for at in range(g.shapes[c].objs - 1):
         write_once(
@@ -292,6 +299,18 @@ def new_block(
             b"zsalloc.chain",
         )
     return OK
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def end_block(pool: cython.pointer(PoolRef), block: uint64_t, nbytes: uint64_t, to_system: cython.bint) -> cython.void:
+    """The pages of what was a zspage, and is this process's, are free; nobody knows them. A death between the two leaves pages
+    of the dead process's that do not exist: swept, and reserved by whoever has them next."""
+    if to_system:
+        pages_unback(pool.arena, block, nbytes)  # where the system takes none the pool has them still
+        window(b"D:zsalloc.given_back")
+    genpool_free(pool, block, nbytes)
 
 
 @cython.cfunc
@@ -413,9 +432,14 @@ def zs_keep(
 @cython.nogil
 @cython.exceptval(check=False)
 def zs_trim(
-    pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), pages: cython.pointer(uint64_t), timeout_ns: uint64_t
+    pool: cython.pointer(PoolRef),
+    g: cython.pointer(Geometry),
+    to_system: cython.bint,
+    pages: cython.pointer(uint64_t),
+    timeout_ns: uint64_t,
 ) -> cython.int:
-    """Gives the empty zspages back to the pool's chunks: OK and how many pages, or what a lock says."""
+    """Gives the empty zspages back to the pool's chunks, and their memory to the system: OK and how many pages, or what a lock
+    says."""
     c: uint64_t
     head: uint64_t
     block: uint64_t
@@ -436,6 +460,6 @@ def zs_trim(
             class_unlock(pool, c)
             if block == 0:
                 break
-            genpool_free(pool, block, cython.cast(uint64_t, g.shapes[c].pages) << ZS_SHIFT)
+            end_block(pool, block, cython.cast(uint64_t, g.shapes[c].pages) << ZS_SHIFT, to_system)
             pages[0] += g.shapes[c].pages
     return OK

@@ -35,7 +35,7 @@ from cython.cimports.mempools.machine.atomics import (
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.robustlock import robust_trylock, robust_unlock
 from cython.cimports.mempools.parts.status import BUSY, CORRUPT, NOT_FOUND, NOT_REGISTERED, OK
-from cython.cimports.mempools.pools.genpool import genpool_free
+from cython.cimports.mempools.pools.zsalloc import end_block
 from cython.cimports.mempools.pools.zsgeometry import NR_GROUPS, Geometry
 from cython.cimports.mempools.pools.zspage import (
     class_lock,
@@ -295,7 +295,7 @@ def compact_turn(
     status = turn_locked(pool, g, c, state, cython.address(block))
     class_unlock(pool, c)
     if block:
-        genpool_free(pool, block, nbytes)
+        end_block(pool, block, nbytes, True)
         state.pages += g.shapes[c].pages
         fetch_add_relaxed(cython.address(zs_root(pool).pages_compacted), g.shapes[c].pages, b"zscompact.count")
     return status

@@ -16,6 +16,7 @@ if not cython.compiled:
     raise ImportError("mempools.pools.zstable is compiled code: run `make build` in a checkout, or install the wheel")
 
 from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.mempools.layout.backing import pages_taken
 from cython.cimports.mempools.layout.chunks import inside
 from cython.cimports.mempools.layout.refs import Hint, PoolRef
 from cython.cimports.mempools.machine.atomics import (
@@ -183,6 +184,10 @@ def name_block(pool: cython.pointer(PoolRef), name: cython.pointer(uint64_t), nb
     hint.word = 0
     status = genpool_alloc_algo(pool, cython.address(hint), nbytes, NEAR_FIT, 0, cython.address(offset))
     if status != OK:
+        return status
+    status = pages_taken(pool.arena, offset, nbytes)
+    if status != OK:
+        genpool_free(pool, offset, nbytes)
         return status
     fill(pool.arena.base + offset, 0, nbytes, b"zstable.zero")
     # [R:zstable.named] release; pairs with [A:zstable.named]: who finds the block finds it zeroed. Else a cell that was never
