@@ -45,9 +45,10 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-def worker(listener):
+def worker(listener, ready):
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     workers.set(1)
+    os.close(ready)
     server = HTTPServer(listener.getsockname(), Handler, bind_and_activate=False)
     server.socket.close()
     server.socket = listener
@@ -55,12 +56,17 @@ def worker(listener):
 
 
 def start(listener):
+    """A worker that has begun."""
+    begun, ready = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            worker(listener)
+            worker(listener, ready)
         finally:
             os._exit(1)
+    os.close(ready)
+    os.read(begun, 1)
+    os.close(begun)
     return pid
 
 

@@ -223,6 +223,18 @@ def test_stat_of_per_cpu_pools(arena, run):
     held.clear()
 
 
+def test_stat_of_a_zspool(arena, run):
+    pool = arena.zspool("objs")
+    handles = pool.put_bulk([b"x" * 500] * 80)
+    pool.free_bulk(handles[::2])
+    status, out, err = run("stat", "t")
+    assert (status, err) == (0, "")
+    assert "zspool   'objs', 40 objects" in out
+    assert "10 pages, of which compaction could give back 5" in out
+    found = json.loads(run("stat", "t", "--json")[1])["zspools"]["objs"]
+    assert (found["objects"], found["pages_used"], found["pages_freeable"]) == (40, 10, 5)
+
+
 def test_stat_shows_a_mempool_that_a_killed_process_held(arena, run):
     pool = arena.mempool("frames", nbytes=4096, min_nr=2, size=8192)
     pid = os.fork()

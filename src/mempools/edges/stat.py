@@ -29,6 +29,7 @@ def figures(arena: Arena) -> dict[str, Any]:
         "mempools": dict(_mempools(arena, [pool.name for pool in pools if pool.kind == "mempool"])),
         "percpu": dict(_percpus(arena, [pool.name for pool in pools if pool.kind == "percpu"])),
         "percpu_pools": {pool.name: _reserve(pool.counters) for pool in picture.pools if pool.kind == "percpu_pool"},
+        "zspools": {pool.name: asdict(arena.zspool(pool.name).stats()) for pool in pools if pool.kind == "zspool"},
         "pids": sorted({process.pid for process in arena.processes() if process.pid != os.getpid()}),
     }
 
@@ -139,7 +140,13 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"  areas   {stats['nr_cur_alloc']:>10}, at most {stats['nr_max_alloc']}, {stats['nr_alloc']} since it was made"
         yield f"  chunks  {stats['nr_chunks']:>10} of {sizes.text(stats['alloc_size'])}"
         yield f"  memory  {sizes.text(stats['populated_bytes']):>10}  {stats['empty_pop_pages']} pages of a unit ready"
-
+    for name, stats in found["zspools"].items():
+        yield f"zspool   {name!r}, {stats['objects']} objects"
+        yield (
+            f"  memory  {sizes.text(stats['memory_bytes']):>10}  {stats['pages_used']} pages, of which compaction could give "
+            f"back {stats['pages_freeable']}"
+        )
+        yield f"  moved   {stats['moved']:>10}  for {stats['pages_compacted']} pages; {stats['skipped']} were being read"
     for name, stats in found["percpu_pools"].items():
         yield f"reserve  {name!r}, areas of {sizes.text(stats['element_bytes'])}"
         yield f"  ready   {stats['level']:>10} of {stats['high']}"
