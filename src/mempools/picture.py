@@ -93,7 +93,8 @@ class Granules:
 class Region:
     """A part of an arena. `what` it is: "superblock", "process table", "directory", "page map"; "free" pages; of a pool its
     "table", "shares" (records of what is pickled), "map" (of owners), what is allocated from ("blocks", "values", "elements",
-    "units"), the "rest" of the last page; pages that a process is "taking" or that are "unnamed": nobody's that can be told."""
+    "units", "zspages"), the "rest" of the last page; pages that a process is "taking" or that are "unnamed": nobody's that can
+    be told."""
 
     offset: int
     nbytes: int
@@ -170,7 +171,7 @@ class Picture:
 
 # ---- taking it
 
-_NOUNS = {"store": "values", "mempool": "elements", "percpu": "units"}
+_NOUNS = {"store": "values", "mempool": "elements", "percpu": "units", "zspool": "zspages"}
 
 
 def _granules(read: Read, pool: SeenPool, chunk: SeenChunk, nr_units: int = 1) -> Granules:
