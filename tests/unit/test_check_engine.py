@@ -30,7 +30,7 @@ def test_reduction_loses_no_graph():
     compared = 0
     for scene in small:
         explorer = Explorer(scene, reduction=False)
-        if explorer.run(5_000) == "done":
+        if explorer.run(1_000) == "done":
             assert counts(scene)["graphs"] == explorer.counts["graphs"], scene
             compared += 1
     assert compared >= 8
