@@ -30,7 +30,7 @@ from cython.cimports.mempools.check.scenarios.stage import (
     use_block,
 )
 from cython.cimports.mempools.check.scenes import register_scene
-from cython.cimports.mempools.check.state import Engine
+from cython.cimports.mempools.check.state import Engine, body_fn
 from cython.cimports.mempools.layout.structs import KIND_PERCPU
 from cython.cimports.mempools.machine.atomics import read_once, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
@@ -229,58 +229,51 @@ def set_chunk(stage: cython.pointer(Stage), nr_pages: uint64_t) -> cython.int:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def scene_at_once(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+def play_page(
+    e: cython.pointer(Engine), memory: cython.p_char, may_die: cython.bint, first: body_fn, second: body_fn
+) -> cython.int:
+    """One page, and who wants it or gives it back."""
     stage: cython.pointer(Stage) = set_stage(e, memory)
     e.timeouts = 0
+    e.may_die = may_die
     if set_chunk(stage, 1) != 0:
         return -1
-    return play(e, final_populated, claim_at_once, give_back, cython.NULL)
+    return play(e, final_populated, first, second, cython.NULL)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_at_once(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    return play_page(e, memory, False, claim_at_once, give_back)
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_waiting(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_stage(e, memory)
-    e.timeouts = 0
-    if set_chunk(stage, 1) != 0:
-        return -1
-    return play(e, final_populated, claim_waiting, give_back, cython.NULL)
+    return play_page(e, memory, False, claim_waiting, give_back)
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_two(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_stage(e, memory)
-    e.timeouts = 0
-    if set_chunk(stage, 1) != 0:
-        return -1
-    return play(e, final_populated, give_back, give_back, cython.NULL)
+    return play_page(e, memory, False, give_back, give_back)
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_stage(e, memory)
-    e.timeouts = 0
-    e.may_die = 1
-    if set_chunk(stage, 1) != 0:
-        return -1
-    return play(e, final_populated, give_back, recover_and_claim, cython.NULL)
+    return play_page(e, memory, True, give_back, recover_and_claim)
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_claimer_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_stage(e, memory)
-    e.timeouts = 0
-    e.may_die = 1
-    if set_chunk(stage, 1) != 0:
-        return -1
-    return play(e, final_populated, claim_waiting, recover_and_claim, cython.NULL)
+    return play_page(e, memory, True, claim_waiting, recover_and_claim)
 
 
 @cython.cfunc
