@@ -1,7 +1,8 @@
-"""Forked children that do one thing and end."""
+"""Forked children that do one thing and end, and waiting for what they do."""
 
 import os
 import signal
+import time
 
 
 def start(work, seconds=100) -> int:
@@ -28,3 +29,11 @@ def status_of(pid) -> int:
 def in_child(work, seconds=100) -> int:
     """How a child ends that does work()."""
     return status_of(start(work, seconds))
+
+
+def until(condition, seconds=60) -> None:
+    """Looks until it is so."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.0005)

@@ -3,7 +3,9 @@
 import gc
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -52,6 +54,17 @@ def arena() -> Iterator[Arena]:
         yield arena
         gc.collect()
         arena.check()
+
+
+@pytest.fixture
+def small_tmpfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Arenas lie on a file system of 2 MiB."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2M", "tmpfs", str(tmp_path)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a file system can only be mounted by root")
+    monkeypatch.setenv("MEMPOOLS_DIR", str(tmp_path))
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)
 
 
 @pytest.fixture(autouse=True)

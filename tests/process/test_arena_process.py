@@ -403,20 +403,6 @@ def test_a_full_control_group_is_an_exception_and_not_a_kill(small_group):
     assert out.count(f"the control group {small_group} has") == 3 and "16 MiB" in out
 
 
-@pytest.fixture
-def small_tmpfs(tmp_path, monkeypatch):
-    if (
-        os.geteuid() != 0
-        or subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=2M", "tmpfs", str(tmp_path)], capture_output=True, check=False
-        ).returncode
-    ):
-        pytest.skip("a file system can only be mounted by root")
-    monkeypatch.setenv("MEMPOOLS_DIR", str(tmp_path))
-    yield tmp_path
-    subprocess.run(["umount", str(tmp_path)], check=True)
-
-
 def test_a_full_file_system_is_an_exception_with_numbers(small_tmpfs):
     with Arena.create("a", "1M"):
         with pytest.raises(

@@ -9,11 +9,10 @@ import pickle
 import re
 import signal
 import threading
-import time
 from pathlib import Path
 
 import pytest
-from children import start, status_of
+from children import start, status_of, until
 
 from mempools import Arena, Busy, WouldBlock
 from mempools.check import steps
@@ -157,11 +156,6 @@ def has_died(pid):
     status = status_of(pid)
     assert status in (0, -signal.SIGKILL)
     return status != 0
-
-
-def until(condition):
-    while not condition():
-        time.sleep(0.0005)
 
 
 def kill_in(scene, operation, n, **which):

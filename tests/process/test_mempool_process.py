@@ -5,11 +5,10 @@ import multiprocessing
 import os
 import pickle
 import signal
-import time
 import weakref
 
 import pytest
-from children import start, status_of
+from children import start, status_of, until
 
 from mempools import LayoutMismatch, NotOwned, WouldBlock
 
@@ -19,11 +18,6 @@ def open_pool(arena, min_nr=2, **options):
     pool = arena.mempool("pool", **{"nbytes": 64, "min_nr": min_nr, "repoll": 0.05, **options})
     pool.fail_backend(lambda n: True)
     return pool
-
-
-def until(condition):
-    while not condition():
-        time.sleep(0.001)
 
 
 def kill(pid):

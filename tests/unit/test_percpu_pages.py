@@ -5,11 +5,10 @@ import gc
 import itertools
 import os
 import signal
-import subprocess
 import threading
-import time
 
 import pytest
+from children import until
 
 from mempools import Arena, Exhausted, Maintained, PerCpuStats, Quota, WaitForbidden, WouldBlock, noio
 from mempools.check import steps
@@ -87,23 +86,16 @@ def test_who_may_not_wait_has_populated_pages_only(pool):
     pool.check()
 
 
-def wait_for(condition):
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.001)
-
-
 def test_a_thread_keeps_pages_ready(arena):
     pool = arena.percpu("balanced", nr_units=NR_UNITS, unit_nbytes=8 * PAGE, shares=0)
     held = []
     for _ in range(20):  # each time it is as if nobody had waited
-        wait_for(lambda: not pool.balancer.busy)
+        until(lambda: not pool.balancer.busy)
         held.append(pool.alloc(PAGE, wait=False))
-    wait_for(lambda: not pool.balancer.busy)
+    until(lambda: not pool.balancer.busy)
     assert pool.stats().empty_pop_pages >= 2
     held.clear()  # more than a unit's worth came back: it is woken again
-    wait_for(lambda: not pool.balancer.busy)
+    until(lambda: not pool.balancer.busy)
     assert pool.stats().empty_pop_pages < 20
     pool.check()
 
@@ -119,7 +111,7 @@ def test_a_thread_that_finds_no_room_ends(arena):
     for _ in range(3):
         with pytest.raises(WouldBlock):
             pool.alloc(PAGE, wait=False)
-        wait_for(lambda: not pool.balancer.busy)
+        until(lambda: not pool.balancer.busy)
     with pytest.raises(Exhausted, match="no room for one more chunk"):
         pool.alloc(PAGE)
     assert len(held) == pool.stats().nr_cur_alloc
@@ -129,34 +121,25 @@ def test_a_thread_that_finds_no_room_ends(arena):
 def test_a_forked_childs_thread_is_its_own(arena):
     pool = arena.percpu("balanced", nr_units=NR_UNITS, unit_nbytes=8 * PAGE, shares=0)
     held = pool.alloc(PAGE, wait=False)
+    until(lambda: not pool.balancer.busy)  # else the child may ask before this process's thread has made pages
     pid = os.fork()
     if pid == 0:
         try:
             mine = []
             for _ in range(6):
-                wait_for(lambda: not pool.balancer.busy)
+                until(lambda: not pool.balancer.busy)
                 mine.append(pool.alloc(PAGE, wait=False))
             os._exit(0)
         finally:
             os._exit(1)
     assert os.waitpid(pid, 0)[1] == 0
-    wait_for(lambda: not pool.balancer.busy)
+    until(lambda: not pool.balancer.busy)
     arena.recover()
     assert pool.stats().nr_cur_alloc == 1
     held.free()
 
 
 # ---- a system without memory
-
-
-@pytest.fixture
-def small_tmpfs(tmp_path, monkeypatch):
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2M", "tmpfs", str(tmp_path)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a file system can only be mounted by root")
-    monkeypatch.setenv("MEMPOOLS_DIR", str(tmp_path))
-    yield tmp_path
-    subprocess.run(["umount", str(tmp_path)], check=True)
 
 
 def fill(path):
