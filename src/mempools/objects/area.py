@@ -16,16 +16,14 @@ from cython.cimports.mempools.machine.atomics import copy, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.percpuobject import PerCpu
 from cython.cimports.mempools.objects.percpuword import word_of
+from cython.cimports.mempools.objects.sending import Sent, receive, send
 from cython.cimports.mempools.objects.words import to_u64
 from cython.cimports.mempools.parts.status import DOUBLE_FREE, OK
 from cython.cimports.mempools.parts.viewcount import VIEWS_FREED, view_begin, view_end, views_end, views_ended
 from cython.cimports.mempools.pools.percpu import percpu_free, percpu_freed, percpu_ptr
 from cython.cimports.mempools.pools.shares import (
     Share,
-    share_create,
     share_drop,
-    share_redeem,
-    share_ticket,
 )
 
 from mempools.errors import Busy, NotOwned
@@ -239,28 +237,17 @@ class Area:
     # ---- sending
 
     def __reduce__(self):
-        status: cython.int = OK
-        ticket: Share
         self.check_made()
-        if self.pool.arena is None or self.pool.mapping.fd < 0:
-            raise TypeError(f"{self!r} is in private memory: only areas of a shared arena can be sent")
-        if self.registration != self.pool.ref.arena.slot[1]:
-            raise NotOwned(f"{self!r} belongs to the process that this one was forked from")
-        while True:
-            self.pool.check_open()
-            with cython.critical_section(self):
-                if views_ended(cython.address(self.exports)):
-                    raise NotOwned("a freed area cannot be sent")
-                if not self.shared:
-                    status = share_create(self.pool.ref, self.address, self.nbytes, 0, cython.address(self.share))
-                    self.shared = status == OK
-            if status == OK:
-                status = share_ticket(self.pool.ref, cython.address(self.share), cython.address(ticket))
-            if status == OK:
-                break
-            if not self.pool.may_retry(status):
-                self.pool.fail(status, self.address, self.nbytes)
-        where = (self.address, self.nbytes, ticket.record, ticket.generation, ticket.lane)
+        self.pool.check_open()
+        sent: Sent = [
+            self.address,
+            self.nbytes,
+            self.registration,
+            cython.address(self.exports),
+            cython.address(self.shared),
+            cython.address(self.share),
+        ]
+        where = send(self, "area", self.pool, cython.address(sent), 0)
         return _load, (self.pool.arena, self.pool.name, where)
 
     def __copy__(self):
@@ -281,23 +268,11 @@ def make_arrays_with(maker):
 
 def _load(arena, name, where):
     """The other end of Area's pickle: redeems the ticket."""
-    address: uint64_t
-    nbytes: uint64_t
-    ticket: Share
     held: Share
-    address, nbytes, ticket.record, ticket.generation, ticket.lane = where
     pool: PerCpu = arena._known_percpu(name)
-    area: Area = empty_area(pool, nbytes)
-    status: cython.int
-    pool.mapping.ensure_slot()
-    pool.check_open()
-    while True:
-        status = share_redeem(pool.ref, cython.address(ticket), address, nbytes, cython.address(held))
-        if status == OK:
-            break
-        if not pool.may_retry(status):
-            pool.fail(status, address, nbytes)
+    area: Area = empty_area(pool, where[1])
+    receive(pool, where, cython.address(held))
     area.shared = True
     area.share = held
-    fill_area(area, address)
+    fill_area(area, where[0])
     return area

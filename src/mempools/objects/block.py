@@ -19,16 +19,14 @@ from cython.cimports.cpython.buffer import PyBuffer_FillInfo
 from cython.cimports.libc.stdint import uint64_t, uintptr_t
 from cython.cimports.mempools.objects.genpoolobject import GenPool
 from cython.cimports.mempools.objects.poolobject import PoolObject, tracing
+from cython.cimports.mempools.objects.sending import Sent, receive, send
 from cython.cimports.mempools.parts.status import DOUBLE_FREE, OK
 from cython.cimports.mempools.parts.viewcount import VIEWS_FREED, view_begin, view_end, views_end, views_ended
 from cython.cimports.mempools.pools.genpool import genpool_free
 from cython.cimports.mempools.pools.shares import (
     Share,
-    share_create,
     share_drop,
     share_holders,
-    share_redeem,
-    share_ticket,
 )
 
 from mempools.errors import Busy, NotOwned
@@ -188,28 +186,17 @@ class Block:
     # ---- sending
 
     def __reduce__(self):
-        status: cython.int = OK
-        ticket: Share
         self.check_made()
-        if self.pool.arena is None or self.pool.mapping.fd < 0:
-            raise TypeError(f"{self!r} is in private memory: only blocks of a shared arena can be sent")
-        if self.registration != self.pool.ref.arena.slot[1]:
-            raise NotOwned(f"{self!r} belongs to the process that this one was forked from")
-        while True:
-            with cython.critical_section(self):
-                if views_ended(cython.address(self.exports)):
-                    raise NotOwned("a freed block cannot be sent")
-                if not self.shared:
-                    keeper: uint64_t = 0 if self.keeper is None else self.keeper.ref.index
-                    status = share_create(self.pool.ref, self.address, self.nbytes, keeper, cython.address(self.share))
-                    self.shared = status == OK
-            if status == OK:
-                status = share_ticket(self.pool.ref, cython.address(self.share), cython.address(ticket))
-            if status == OK:
-                break
-            if not self.pool.may_retry(status):
-                self.pool.fail(status, self.address, self.nbytes)
-        where = (self.address, self.nbytes, ticket.record, ticket.generation, ticket.lane)
+        sent: Sent = [
+            self.address,
+            self.nbytes,
+            self.registration,
+            cython.address(self.exports),
+            cython.address(self.shared),
+            cython.address(self.share),
+        ]
+        keeper: uint64_t = 0 if self.keeper is None else self.keeper.ref.index
+        where = send(self, "block", self.pool, cython.address(sent), keeper)
         name = self.pool.name if self.keeper is None else (self.keeper.name,)
         return _load, (self.pool.arena._description(), name, where)
 
@@ -233,29 +220,17 @@ def _load(arena, name, where):
     """The other end of Block's pickle: redeems the ticket. `arena`: itself, or its description."""
     if type(arena) is tuple:
         arena = _find_arena(arena)
-    address: uint64_t
-    nbytes: uint64_t
-    ticket: Share
     held: Share
-    address, nbytes, ticket.record, ticket.generation, ticket.lane = where
     keeper: PoolObject = None
     if type(name) is tuple:  # an element of a Mempool
         keeper = arena._known_mempool(name[0])
         pool: GenPool = keeper.blocks_of()
     else:
         pool = arena._known_genpool(name)
-    block: Block = empty_block(pool, nbytes)
+    block: Block = empty_block(pool, where[1])
     block.keeper = keeper
-    status: cython.int
-    pool.mapping.ensure_slot()
-    pool.check_open()
-    while True:
-        status = share_redeem(pool.ref, cython.address(ticket), address, nbytes, cython.address(held))
-        if status == OK:
-            break
-        if not pool.may_retry(status):
-            pool.fail(status, address, nbytes)
+    receive(pool, where, cython.address(held))
     block.shared = True
     block.share = held
-    fill_block(block, address)
+    fill_block(block, where[0])
     return block
