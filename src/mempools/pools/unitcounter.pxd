@@ -1,11 +1,11 @@
 # L3: a number that many add to, a part of it in each unit; unitcounter.py has the story.
 #
-#   each unit   word 0   part      what was added on the unit
-#               word 1   folded    how much of it is in `total`
-#   unit 0      word 8   base      what set() and limited_add() have added
-#               word 9   total     the sum of `folded`
-#               word 10  lock      the registration of who folds, 0: nobody
-#               word 11  missed    1: somebody had to fold and could not
+#   each unit   PART      what was added on the unit
+#               FOLDED    how much of it is in the total
+#   unit 0      BASE      what set() and limited_add() have added
+#               TOTAL     the sum of what is folded
+#               LOCK      the registration of who folds, 0: nobody
+#               MISSED    1: somebody had to fold and could not
 #
 # What all change lies on a cache line of its own, and so does each part.
 from libc.stdint cimport int64_t, uint64_t
@@ -13,6 +13,12 @@ from libc.stdint cimport int64_t, uint64_t
 cdef enum:
     COUNTER_BYTES = 128
     COUNTER_ALIGN = 64
+    PART = 0
+    FOLDED = 1
+    BASE = 8
+    TOTAL = 9
+    LOCK = 10
+    MISSED = 11
 
 cdef struct Counter:
     char *first                # unit 0's copy

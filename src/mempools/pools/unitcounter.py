@@ -64,38 +64,6 @@ register_module(cython.address(this_module_step))
 @cython.inline
 @cython.nogil
 @cython.exceptval(check=False)
-def base_of(counter: cython.pointer(Counter)) -> cython.pointer(uint64_t):
-    return counter_word(counter, 0, 8)
-
-
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
-def total_of(counter: cython.pointer(Counter)) -> cython.pointer(uint64_t):
-    return counter_word(counter, 0, 9)
-
-
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
-def lock_of(counter: cython.pointer(Counter)) -> cython.pointer(uint64_t):
-    return counter_word(counter, 0, 10)
-
-
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
-def missed_of(counter: cython.pointer(Counter)) -> cython.pointer(uint64_t):
-    return counter_word(counter, 0, 11)
-
-
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
 def magnitude(number: int64_t) -> uint64_t:
     return cython.cast(uint64_t, number) if number >= 0 else 0 - cython.cast(uint64_t, number)
 
@@ -109,12 +77,12 @@ def magnitude(number: int64_t) -> uint64_t:
 def counter_add(
     counter: cython.pointer(Counter), unit: uint64_t, amount: uint64_t, batch: uint64_t, registration: uint64_t
 ) -> cython.int:
-    part: uint64_t = fetch_add_relaxed(counter_word(counter, unit, 0), amount, b"unitcounter.add")
+    part: uint64_t = fetch_add_relaxed(counter_word(counter, unit, PART), amount, b"unitcounter.add")
     unfolded: uint64_t
     if batch == 0:
         return OK
     # A hint: it may have been folded since, by somebody on another CPU.
-    part -= read_once(counter_word(counter, unit, 1), b"unitcounter.folded")
+    part -= read_once(counter_word(counter, unit, FOLDED), b"unitcounter.folded")
     unfolded = magnitude(cython.cast(int64_t, part + amount))
     # What could not be folded, because another was at it, is left to him for a batch more: else many that add would do nothing
     # but try.
@@ -128,12 +96,14 @@ def counter_add(
 @cython.exceptval(check=False)
 def fold_unit(counter: cython.pointer(Counter), unit: uint64_t) -> cython.void:
     """Under the lock."""
-    part: uint64_t = read_once(counter_word(counter, unit, 0), b"unitcounter.fold")
-    folded: uint64_t = read_once(counter_word(counter, unit, 1), b"unitcounter.fold")
-    write_once(counter_word(counter, unit, 1), part, b"unitcounter.fold")
+    part: uint64_t = read_once(counter_word(counter, unit, PART), b"unitcounter.fold")
+    folded: uint64_t = read_once(counter_word(counter, unit, FOLDED), b"unitcounter.fold")
+    write_once(counter_word(counter, unit, FOLDED), part, b"unitcounter.fold")
     window(b"D:unitcounter.folded")
     write_once(
-        total_of(counter), read_once(total_of(counter), b"unitcounter.fold") + part - folded, b"unitcounter.fold"
+        counter_word(counter, 0, TOTAL),
+        read_once(counter_word(counter, 0, TOTAL), b"unitcounter.fold") + part - folded,
+        b"unitcounter.fold",
     )
 
 
@@ -153,7 +123,9 @@ def fold_noted(counter: cython.pointer(Counter)) -> cython.void:
     """All units, if somebody had to leave one. Under the lock."""
     # [F:unitcounter.missed] full; pairs with [R:unitcounter.missed]: the part that was left is seen with the note; and with
     # [A:unitcounter.estimate]: who finds the note gone sees that the lock was taken for it.
-    if read_once(missed_of(counter), b"unitcounter.missed") and xchg(missed_of(counter), 0, b"F:unitcounter.missed"):
+    if read_once(counter_word(counter, 0, MISSED), b"unitcounter.missed") and xchg(
+        counter_word(counter, 0, MISSED), 0, b"F:unitcounter.missed"
+    ):
         fold_all(counter)
 
 
@@ -163,11 +135,11 @@ def fold_noted(counter: cython.pointer(Counter)) -> cython.void:
 def let_go(counter: cython.pointer(Counter)) -> cython.bint:
     """The lock; whether a note was left meanwhile."""
     # [R:unitcounter.lock] release; pairs with [A:unitcounter.lock]: the next holder sees what is folded.
-    store_release(lock_of(counter), 0, b"R:unitcounter.lock")
+    store_release(counter_word(counter, 0, LOCK), 0, b"R:unitcounter.lock")
     window(b"D:unitcounter.let_go")
     # [F:unitcounter.let_go] full; pairs with [F:unitcounter.leave]: see above.
     smp_mb(b"F:unitcounter.let_go")
-    return read_once(missed_of(counter), b"unitcounter.noted") != 0
+    return read_once(counter_word(counter, 0, MISSED), b"unitcounter.noted") != 0
 
 
 @cython.cfunc
@@ -176,7 +148,7 @@ def let_go(counter: cython.pointer(Counter)) -> cython.bint:
 @cython.exceptval(check=False)
 def try_lock(counter: cython.pointer(Counter), registration: uint64_t) -> cython.bint:
     # [A:unitcounter.lock] acquire; pairs with [R:unitcounter.lock].
-    return cmpxchg_acquire(lock_of(counter), 0, registration, b"A:unitcounter.lock") == 0
+    return cmpxchg_acquire(counter_word(counter, 0, LOCK), 0, registration, b"A:unitcounter.lock") == 0
 
 
 @cython.cfunc
@@ -189,7 +161,7 @@ def fold(counter: cython.pointer(Counter), unit: uint64_t, registration: uint64_
     if not try_lock(counter, registration):
         # [R:unitcounter.missed] release; pairs with [F:unitcounter.missed]: the note comes with the part. A read-modify-write,
         # so that a note on top of another's says both.
-        fetch_or_release(missed_of(counter), 1, b"R:unitcounter.missed")
+        fetch_or_release(counter_word(counter, 0, MISSED), 1, b"R:unitcounter.missed")
         # [F:unitcounter.leave] full; pairs with [F:unitcounter.let_go].
         smp_mb(b"F:unitcounter.leave")
         if not try_lock(counter, registration):
@@ -217,7 +189,7 @@ def counter_sync(counter: cython.pointer(Counter), registration: uint64_t) -> cy
 @cython.nogil
 @cython.exceptval(check=False)
 def counter_folder(counter: cython.pointer(Counter)) -> uint64_t:
-    return read_once(lock_of(counter), b"unitcounter.folder")
+    return read_once(counter_word(counter, 0, LOCK), b"unitcounter.folder")
 
 
 @cython.cfunc
@@ -228,13 +200,13 @@ def counter_take_over(counter: cython.pointer(Counter), dead: uint64_t, registra
     total: uint64_t = 0
     part: uint64_t
     # Relaxed: the system has said that the holder is dead, after all that it stored.
-    if cmpxchg_relaxed(lock_of(counter), dead, registration, b"unitcounter.take_over") != dead:
+    if cmpxchg_relaxed(counter_word(counter, 0, LOCK), dead, registration, b"unitcounter.take_over") != dead:
         return BUSY
     for unit in range(counter.nr_units):
-        part = read_once(counter_word(counter, unit, 0), b"unitcounter.take_over")
-        write_once(counter_word(counter, unit, 1), part, b"unitcounter.take_over")
+        part = read_once(counter_word(counter, unit, PART), b"unitcounter.take_over")
+        write_once(counter_word(counter, unit, FOLDED), part, b"unitcounter.take_over")
         total += part
-    write_once(total_of(counter), total, b"unitcounter.take_over")
+    write_once(counter_word(counter, 0, TOTAL), total, b"unitcounter.take_over")
     fold_noted(counter)
     while let_go(counter) and try_lock(counter, registration):
         fold_noted(counter)
@@ -251,7 +223,7 @@ def parts(counter: cython.pointer(Counter)) -> uint64_t:
     sum: uint64_t = 0
     unit: uint64_t
     for unit in range(counter.nr_units):
-        sum += read_once(counter_word(counter, unit, 0), b"unitcounter.sum")
+        sum += read_once(counter_word(counter, unit, PART), b"unitcounter.sum")
     return sum
 
 
@@ -259,7 +231,7 @@ def parts(counter: cython.pointer(Counter)) -> uint64_t:
 @cython.nogil
 @cython.exceptval(check=False)
 def counter_sum(counter: cython.pointer(Counter)) -> int64_t:
-    return cython.cast(int64_t, read_once(base_of(counter), b"unitcounter.base") + parts(counter))
+    return cython.cast(int64_t, read_once(counter_word(counter, 0, BASE), b"unitcounter.base") + parts(counter))
 
 
 @cython.cfunc
@@ -268,10 +240,10 @@ def counter_sum(counter: cython.pointer(Counter)) -> int64_t:
 def is_folded(counter: cython.pointer(Counter)) -> cython.bint:
     """Nobody folds, and nobody had to leave a part unfolded."""
     # [A:unitcounter.estimate] acquire; pairs with [F:unitcounter.missed]: a note that is gone was taken under the lock.
-    if load_acquire(missed_of(counter), b"A:unitcounter.estimate"):
+    if load_acquire(counter_word(counter, 0, MISSED), b"A:unitcounter.estimate"):
         return False
     # [A:unitcounter.free] acquire; pairs with [R:unitcounter.lock]: `total` is at least what the last holder has left.
-    return load_acquire(lock_of(counter), b"A:unitcounter.free") == 0
+    return load_acquire(counter_word(counter, 0, LOCK), b"A:unitcounter.free") == 0
 
 
 @cython.cfunc
@@ -281,7 +253,8 @@ def counter_read(counter: cython.pointer(Counter), value: cython.pointer(int64_t
     if is_folded(counter):
         value[0] = cython.cast(
             int64_t,
-            read_once(base_of(counter), b"unitcounter.base") + read_once(total_of(counter), b"unitcounter.total"),
+            read_once(counter_word(counter, 0, BASE), b"unitcounter.base")
+            + read_once(counter_word(counter, 0, TOTAL), b"unitcounter.total"),
         )
         return True
     value[0] = counter_sum(counter)
@@ -306,7 +279,7 @@ def counter_compare(counter: cython.pointer(Counter), other: int64_t, batch: uin
 @cython.exceptval(check=False)
 def counter_set(counter: cython.pointer(Counter), value: uint64_t) -> cython.void:
     """The parts stay: what is added beside it comes before it or after it, and is not half lost."""
-    write_once(base_of(counter), value - parts(counter), b"unitcounter.set")
+    write_once(counter_word(counter, 0, BASE), value - parts(counter), b"unitcounter.set")
 
 
 @cython.cfunc
@@ -332,9 +305,11 @@ def counter_limited_add(
         return True
     unknown = unknown if up else -unknown
     while True:
-        old = read_once(base_of(counter), b"unitcounter.limited")
+        old = read_once(counter_word(counter, 0, BASE), b"unitcounter.limited")
         if is_folded(counter):
-            value = cython.cast(int64_t, old + read_once(total_of(counter), b"unitcounter.total")) + amount
+            value = (
+                cython.cast(int64_t, old + read_once(counter_word(counter, 0, TOTAL), b"unitcounter.total")) + amount
+            )
             if not within(value - unknown, limit, up):
                 return False  # whatever the parts are
             if not within(value + unknown, limit, up):
@@ -342,7 +317,12 @@ def counter_limited_add(
         else:
             value = cython.cast(int64_t, old + parts(counter)) + amount
         if not within(value, limit, up):
-            if read_once(base_of(counter), b"unitcounter.limited") == old:
+            if read_once(counter_word(counter, 0, BASE), b"unitcounter.limited") == old:
                 return False
-        elif cmpxchg_relaxed(base_of(counter), old, old + cython.cast(uint64_t, amount), b"unitcounter.limited") == old:
+        elif (
+            cmpxchg_relaxed(
+                counter_word(counter, 0, BASE), old, old + cython.cast(uint64_t, amount), b"unitcounter.limited"
+            )
+            == old
+        ):
             return True

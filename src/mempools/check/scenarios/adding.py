@@ -18,6 +18,9 @@ from cython.cimports.mempools.check.state import Engine
 from cython.cimports.mempools.machine.atomics import this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.pools.unitcounter import (
+    FOLDED,
+    LOCK,
+    PART,
     Counter,
     counter_add,
     counter_folder,
@@ -251,9 +254,9 @@ def scene_take_over(e: cython.pointer(Engine), memory: cython.p_char, nbytes: ui
     stage: cython.pointer(Stage) = set_number(e, memory, 1, 5)
     counter: Counter
     number_of(stage, cython.address(counter))
-    counter_word(cython.address(counter), 0, 0)[0] = 3
-    counter_word(cython.address(counter), 0, 1)[0] = 3
-    counter_word(cython.address(counter), 0, 10)[0] = 7
+    counter_word(cython.address(counter), 0, PART)[0] = 3
+    counter_word(cython.address(counter), 0, FOLDED)[0] = 3
+    counter_word(cython.address(counter), 0, LOCK)[0] = 7
     return play(e, final_folded, take_over_and_add, take_over_and_add, cython.NULL)
 
 
@@ -292,7 +295,7 @@ def scene_limited(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint
     stage: cython.pointer(Stage) = set_number(e, memory, 2, 1)
     counter: Counter
     number_of(stage, cython.address(counter))
-    counter_word(cython.address(counter), 1, 0)[0] = 1
+    counter_word(cython.address(counter), 1, PART)[0] = 1
     return play(e, final_limited, add_to_two, add_to_two, cython.NULL)
 
 
