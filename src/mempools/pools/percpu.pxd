@@ -27,6 +27,9 @@ cdef int percpu_free(Units *units, uint64_t address) noexcept nogil
 cdef uint64_t percpu_size(Units *units, uint64_t address) noexcept nogil
 # After something else than percpu_free (a share's end) may have freed an area.
 cdef void percpu_freed(Units *units, uint64_t address, uint64_t nbytes) noexcept nogil
+# Both: OK, TIMED_OUT, INTERRUPTED; the alloc lock first.
+cdef int alloc_lock(Units *units) noexcept nogil
+cdef void alloc_unlock(Units *units) noexcept nogil
 cdef int index_lock(Units *units) noexcept nogil
 # For maintenance, under the alloc lock.
 cdef int populate(Units *units, uint64_t i, uint64_t bits) noexcept nogil

@@ -171,7 +171,24 @@ def percpu_this_unit(units: cython.pointer(Units)) -> uint64_t:
     return unit if unit < units.nr_units else unit % units.nr_units
 
 
-# ---- the index lock
+# ---- the locks
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def alloc_lock(units: cython.pointer(Units)) -> cython.int:
+    """As index_lock."""
+    return robust_lock(
+        cython.address(units.table.alloc_lock), cython.cast(uint32_t, units.pool.arena.slot[0]), _SLICE_NS
+    )
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def alloc_unlock(units: cython.pointer(Units)) -> cython.void:
+    robust_unlock(cython.address(units.table.alloc_lock), cython.cast(uint32_t, units.pool.arena.slot[0]))
 
 
 @cython.cfunc
@@ -188,6 +205,8 @@ def index_lock(units: cython.pointer(Units)) -> cython.int:
 @cython.nogil
 @cython.exceptval(check=False)
 def index_unlock(units: cython.pointer(Units)) -> cython.void:
+    """Says how many pages are ready, for those who ask without the lock."""
+    write_once(cython.address(units.table.nr_empty), nr_empty_populated(units), b"percpu.empty")
     robust_unlock(cython.address(units.table.index_lock), cython.cast(uint32_t, units.pool.arena.slot[0]))
 
 
@@ -254,7 +273,6 @@ def take_area(
         note_alloc(units, index, nr << PERCPU_SHIFT)
     elif populated_only:
         write_once(cython.address(units.table.no_wait_failed), 1, b"percpu.take")
-    write_once(cython.address(units.table.nr_empty), nr_empty_populated(units), b"percpu.take")
     index_unlock(units)
     return status
 
@@ -265,9 +283,8 @@ def take_area(
 def populate(units: cython.pointer(Units), i: uint64_t, bits: uint64_t) -> cython.int:
     """These blocks of a chunk are populated. Under the alloc lock: OK, EXHAUSTED, or what the index lock says."""
     index: cython.pointer(ChunkIndex) = index_of(units, i)
-    populated: uint64_t = read_once(
-        cython.address(index.populated), b"percpu.populated"
-    )  # changes under the alloc lock
+    # It changes under the alloc lock alone.
+    populated: uint64_t = read_once(cython.address(index.populated), b"percpu.populated")
     status: cython.int
     bits &= ~populated
     if bits == 0:
@@ -279,7 +296,6 @@ def populate(units: cython.pointer(Units), i: uint64_t, bits: uint64_t) -> cytho
         return status
     write_once(cython.address(index.populated), populated | bits, b"percpu.populate")
     summarise(units, index)
-    write_once(cython.address(units.table.nr_empty), nr_empty_populated(units), b"percpu.populate")
     index_unlock(units)
     return OK
 
@@ -362,7 +378,7 @@ def percpu_alloc(
     nr = ((nbytes - 1) >> PERCPU_SHIFT) + 1
     granules = align >> PERCPU_SHIFT if align >> PERCPU_SHIFT else 1
     if wait:
-        status = robust_lock(cython.address(units.table.alloc_lock), slot, _SLICE_NS)
+        status = alloc_lock(units)
         if status != OK:
             return status
     status = take_area(units, nr, granules, not wait, cython.address(chunk), cython.address(at))
@@ -380,7 +396,7 @@ def percpu_alloc(
             if status != OK:
                 percpu_free(units, address[0])
     if wait:
-        robust_unlock(cython.address(units.table.alloc_lock), slot)
+        alloc_unlock(units)
     if status != OK:
         return status
     for unit in range(units.nr_units):

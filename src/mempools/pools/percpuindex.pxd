@@ -58,6 +58,8 @@ cdef struct ChunkIndex:
     uint64_t nr_empty          # populated blocks that are wholly free
     uint64_t isolated          # 1: taken out of circulation, to be depopulated
     uint64_t max_alloc         # bytes of the largest area it ever had
+    uint64_t nr_areas          # that begin in it
+    uint64_t pad2[7]
     uint64_t blocks[MAX_BLOCKS]  # left | right << 12 | largest << 24 | free << 36, in granules; areas that begin in it << 48
 
 cdef inline uint64_t block_left(uint64_t word) noexcept nogil:

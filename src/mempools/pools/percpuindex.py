@@ -171,12 +171,14 @@ def summarise(units: cython.pointer(Units), index: cython.pointer(ChunkIndex)) -
     largest: uint64_t = 0
     nr_free: uint64_t = 0
     nr_empty: uint64_t = 0
+    areas: uint64_t = 0
     populated: uint64_t = read_once(cython.address(index.populated), b"percpuindex.summarise")
     old: uint64_t = read_once(cython.address(index.slot), b"percpuindex.summarise")
     new: uint64_t
     for b in range(units.nr_blocks):
         word = read_once(cython.address(index.blocks[b]), b"percpuindex.summarise")
         nr_free += block_free(word)
+        areas += block_areas(word)
         if block_free(word) == BLOCK_GRANULES:
             run += BLOCK_GRANULES
             nr_empty += populated >> b & 1
@@ -192,6 +194,7 @@ def summarise(units: cython.pointer(Units), index: cython.pointer(ChunkIndex)) -
     write_once(cython.address(index.largest), largest, b"percpuindex.summarise")
     write_once(cython.address(index.nr_free), nr_free, b"percpuindex.summarise")
     write_once(cython.address(index.nr_empty), nr_empty, b"percpuindex.summarise")
+    write_once(cython.address(index.nr_areas), areas, b"percpuindex.summarise")
     if read_once(cython.address(index.isolated), b"percpuindex.summarise"):
         new = sidelined(units) + 2
     elif nr_free == units.nr:
@@ -281,14 +284,12 @@ def nr_empty_populated(units: cython.pointer(Units)) -> uint64_t:
 def nr_areas(units: cython.pointer(Units)) -> uint64_t:
     """Areas that there are, reserves' included. Under the index lock, refreshed."""
     i: uint64_t
-    b: uint64_t
     nr: uint64_t = 0
     index: cython.pointer(ChunkIndex)
     for i in range(pool_known(units.pool)):
         index = index_of(units, i)
         if index != cython.NULL:
-            for b in range(units.nr_blocks):
-                nr += block_areas(read_once(cython.address(index.blocks[b]), b"percpuindex.areas"))
+            nr += read_once(cython.address(index.nr_areas), b"percpuindex.areas")
     return nr
 
 

@@ -33,15 +33,21 @@ if not cython.compiled:
         "mempools.pools.percpumaintain is compiled code: run `make build` in a checkout, or install the wheel"
     )
 
-from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.layout.chunks import pool_known, pool_update
 from cython.cimports.mempools.machine.atomics import read_once, this_module_step, window, write_once
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.lanes import clz64, popcount64
-from cython.cimports.mempools.parts.robustlock import robust_lock, robust_unlock
 from cython.cimports.mempools.parts.search import NOWHERE
 from cython.cimports.mempools.parts.status import INVALID, NOT_REGISTERED, OK
-from cython.cimports.mempools.pools.percpu import add_chunk, index_lock, index_unlock, populate
+from cython.cimports.mempools.pools.percpu import (
+    add_chunk,
+    alloc_lock,
+    alloc_unlock,
+    index_lock,
+    index_unlock,
+    populate,
+)
 from cython.cimports.mempools.pools.percpuindex import (
     BLOCK_GRANULES,
     ChunkIndex,
@@ -56,8 +62,6 @@ from cython.cimports.mempools.pools.percpuindex import (
 from cython.cimports.mempools.pools.percpupages import blocks_from, punch_blocks, run_mask
 
 register_module(cython.address(this_module_step))
-
-_SLICE_NS = cython.declare(uint64_t, 20_000_000)
 
 
 @cython.cfunc
@@ -159,7 +163,6 @@ def reclaim(units: cython.pointer(Units), depopulated: cython.pointer(uint64_t))
             # summarise() knows better if it is wholly free.
             write_once(cython.address(index.slot), sidelined(units), b"percpumaintain.sideline")
         summarise(units, index)
-    write_once(cython.address(units.table.nr_empty), nr_empty_populated(units), b"percpumaintain.empty")
     index_unlock(units)
     return OK
 
@@ -237,7 +240,6 @@ def provide(units: cython.pointer(Units), populated: cython.pointer(uint64_t)) -
         refresh(units)
         if bits == 0 and nr_empty_populated(units) >= PERCPU_HIGH:
             break  # in memory without a file a chunk's pages exist from the start
-    write_once(cython.address(units.table.nr_empty), nr_empty_populated(units), b"percpumaintain.empty")
     index_unlock(units)
     return OK
 
@@ -248,16 +250,15 @@ def provide(units: cython.pointer(Units), populated: cython.pointer(uint64_t)) -
 def percpu_maintain(
     units: cython.pointer(Units), populated: cython.pointer(uint64_t), depopulated: cython.pointer(uint64_t)
 ) -> cython.int:
-    slot: uint32_t = cython.cast(uint32_t, units.pool.arena.slot[0])
     status: cython.int
-    if slot == 0:
+    if units.pool.arena.slot[0] == 0:
         return NOT_REGISTERED
-    status = robust_lock(cython.address(units.table.alloc_lock), slot, _SLICE_NS)
+    status = alloc_lock(units)
     if status != OK:
         return status
     pool_update(units.pool)
     status = reclaim(units, depopulated)
     if status == OK:
         status = provide(units, populated)
-    robust_unlock(cython.address(units.table.alloc_lock), slot)
+    alloc_unlock(units)
     return status
