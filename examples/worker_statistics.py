@@ -23,7 +23,7 @@ def main():
     arena = mempools.Arena.anonymous("4M")
     stats = arena.percpu("stats")
     done, budget = stats.counters(2)
-    resource = stats.refcount(atomic=False)
+    resource = stats.refcount()
     pids = []
     for _ in range(NR_WORKERS):
         pid = os.fork()
