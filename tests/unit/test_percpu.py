@@ -9,7 +9,18 @@ import threading
 
 import pytest
 
-from mempools import Area, Arena, Busy, LayoutMismatch, NotOwned, PerCpu, PerCpuCounter, PerCpuWord, WouldBlock
+from mempools import (
+    Area,
+    Arena,
+    Busy,
+    LayoutMismatch,
+    NotOwned,
+    PerCpu,
+    PerCpuCounter,
+    PerCpuWord,
+    PoolError,
+    WouldBlock,
+)
 
 
 @pytest.fixture
@@ -212,3 +223,31 @@ def test_a_request_fails_only_if_no_run_fits(stats):
         assert at % align == 0
         assert not taken.intersection(range(at, at + nr))
         held.append((area, at, nr))
+
+
+@pytest.mark.parametrize(
+    "where", [(), (1,), (1, 2, 3, 4, 5, 6), 7, None, ("a", 1, 1, 1, 1), (-1, 1, 1, 1, 1), (1 << 64, 1, 1, 1, 1)]
+)
+def test_pickles_of_another_shape_crash_nobody(arena, stats, where):
+    load = stats.alloc(8).__reduce__()[0]
+    with pytest.raises((TypeError, ValueError, OverflowError)):
+        load(arena, "stats", where)
+    for kind in (stats.counter(), stats.refcount()):
+        load, arguments = kind.__reduce__()
+        with pytest.raises((TypeError, ValueError, OverflowError)):
+            load(where, *arguments[1:])
+    load, (area, _, batch) = stats.counter().__reduce__()
+    for wrong in (1, -1, 1 << 40, "0"):
+        with pytest.raises((TypeError, ValueError, OverflowError)):
+            load(area, wrong, batch)
+    gc.collect()
+
+
+@pytest.mark.parametrize(
+    "where", [(0, 8, 0, 0, 0), (1 << 40, 8, 1, 1, 1), (4096, 8, 3, 1 << 50, 90), (4096, 1 << 60, 0, 1, 200)]
+)
+def test_tickets_that_nobody_made_are_errors(arena, stats, where):
+    load = stats.alloc(8).__reduce__()[0]
+    with pytest.raises(PoolError):
+        load(arena, "stats", where)
+    arena.check()

@@ -16,7 +16,7 @@ from cython.cimports.mempools.machine.atomics import copy, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.percpuobject import PerCpu
 from cython.cimports.mempools.objects.percpuword import word_of
-from cython.cimports.mempools.objects.sending import Sent, receive, send
+from cython.cimports.mempools.objects.sending import Arrived, Sent, receive, send, unpack
 from cython.cimports.mempools.objects.words import to_u64
 from cython.cimports.mempools.parts.status import DOUBLE_FREE, OK
 from cython.cimports.mempools.parts.viewcount import VIEWS_FREED, view_begin, view_end, views_end, views_ended
@@ -268,11 +268,13 @@ def make_arrays_with(maker):
 
 def _load(arena, name, where):
     """The other end of Area's pickle: redeems the ticket."""
+    arrived: Arrived
     held: Share
+    unpack(where, cython.address(arrived))
     pool: PerCpu = arena._known_percpu(name)
-    area: Area = empty_area(pool, where[1])
-    receive(pool, where, cython.address(held))
+    area: Area = empty_area(pool, arrived.nbytes)
+    receive(pool, cython.address(arrived), cython.address(held))
     area.shared = True
     area.share = held
-    fill_area(area, where[0])
+    fill_area(area, arrived.address)
     return area

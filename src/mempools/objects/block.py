@@ -19,7 +19,7 @@ from cython.cimports.cpython.buffer import PyBuffer_FillInfo
 from cython.cimports.libc.stdint import uint64_t, uintptr_t
 from cython.cimports.mempools.objects.genpoolobject import GenPool
 from cython.cimports.mempools.objects.poolobject import PoolObject, tracing
-from cython.cimports.mempools.objects.sending import Sent, receive, send
+from cython.cimports.mempools.objects.sending import Arrived, Sent, receive, send, unpack
 from cython.cimports.mempools.parts.status import DOUBLE_FREE, OK
 from cython.cimports.mempools.parts.viewcount import VIEWS_FREED, view_begin, view_end, views_end, views_ended
 from cython.cimports.mempools.pools.genpool import genpool_free
@@ -220,17 +220,19 @@ def _load(arena, name, where):
     """The other end of Block's pickle: redeems the ticket. `arena`: itself, or its description."""
     if type(arena) is tuple:
         arena = _find_arena(arena)
+    arrived: Arrived
     held: Share
+    unpack(where, cython.address(arrived))
     keeper: PoolObject = None
     if type(name) is tuple:  # an element of a Mempool
         keeper = arena._known_mempool(name[0])
         pool: GenPool = keeper.blocks_of()
     else:
         pool = arena._known_genpool(name)
-    block: Block = empty_block(pool, where[1])
+    block: Block = empty_block(pool, arrived.nbytes)
     block.keeper = keeper
-    receive(pool, where, cython.address(held))
+    receive(pool, cython.address(arrived), cython.address(held))
     block.shared = True
     block.share = held
-    fill_block(block, where[0])
+    fill_block(block, arrived.address)
     return block

@@ -11,5 +11,11 @@ cdef struct Sent:              # of a block or an area
     bint *shared
     Share *share
 
+cdef struct Arrived:
+    uint64_t address
+    uint64_t nbytes
+    Share ticket
+
 cdef tuple send(object holder, str what, PoolObject pool, Sent *sent, uint64_t keeper)
-cdef int receive(PoolObject pool, tuple where, Share *held) except -1
+cdef int unpack(object where, Arrived *arrived) except -1
+cdef int receive(PoolObject pool, Arrived *arrived, Share *held) except -1

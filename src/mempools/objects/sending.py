@@ -16,7 +16,7 @@ from mempools.errors import NotOwned
 
 @cython.cfunc
 def send(holder: object, what: str, pool: PoolObject, sent: cython.pointer(Sent), keeper: uint64_t) -> tuple:
-    """`holder`, a block or an area, is shared from now on: what `receive` needs, with a ticket of its own. TypeError for
+    """`holder`, a block or an area, is shared from now on: what `unpack` takes, with a ticket of its own. TypeError for
     private memory, NotOwned for what is freed or a parent process's."""
     status: cython.int = OK
     ticket: Share
@@ -41,18 +41,22 @@ def send(holder: object, what: str, pool: PoolObject, sent: cython.pointer(Sent)
 
 @cython.cfunc
 @cython.exceptval(-1, check=False)
-def receive(pool: PoolObject, where: tuple, held: cython.pointer(Share)) -> cython.int:
+def unpack(where: object, arrived: cython.pointer(Arrived)) -> cython.int:
+    """What `send` returned, or anything else: then what Python raises for it."""
+    arrived.address, arrived.nbytes, arrived.ticket.record, arrived.ticket.generation, arrived.ticket.lane = where
+    return 0
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def receive(pool: PoolObject, arrived: cython.pointer(Arrived), held: cython.pointer(Share)) -> cython.int:
     """Redeems the ticket: the memory is held by this process, too."""
-    address: uint64_t
-    nbytes: uint64_t
-    ticket: Share
     status: cython.int
-    address, nbytes, ticket.record, ticket.generation, ticket.lane = where
     pool.mapping.ensure_slot()
     pool.check_open()
     while True:
-        status = share_redeem(pool.ref, cython.address(ticket), address, nbytes, held)
+        status = share_redeem(pool.ref, cython.address(arrived.ticket), arrived.address, arrived.nbytes, held)
         if status == OK:
             return 0
         if not pool.may_retry(status):
-            pool.fail(status, address, nbytes)
+            pool.fail(status, arrived.address, arrived.nbytes)
