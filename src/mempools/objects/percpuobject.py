@@ -130,11 +130,12 @@ class PerCpu(PoolObject):
     def alloc(self, nbytes: object, *, align: object = None, wait: cython.bint = True) -> Area:
         """An area of `nbytes` bytes, zeroed in every unit (alloc_percpu_gfp in include/linux/percpu.h).
 
-        At most `unit_nbytes`, rounded up to 4. `align`: bytes, a power of two up to a page; without it 8, or 4 for less than 8
-        bytes. With wait=False only pages that are there already are used, and `WouldBlock` says that there is no room in
+        At most `unit_nbytes`, rounded up to 4. `align`: bytes, a power of two up to a page; without it 8, or 4 for less than
+        8 bytes. With wait=False only pages that are there already are used, and `WouldBlock` says that there is no room in
         them. Else it may wait for others that allocate, WaitForbidden where that would stop an event loop, and a chunk is
-        added to the pool; Exhausted if the arena has no room. ValueError for a size or alignment that no unit has.
-        wait=False from any context but C signal handlers. Thread-safe, process-safe, not lock-free."""
+        added to the pool; Exhausted if the arena has no room, or the system no memory for the pages. ValueError for a size or
+        alignment that no unit has. Whatever `quota.charge` raises if it refuses. wait=False from any context but C signal
+        handlers. Thread-safe, process-safe, not lock-free."""
         size: uint64_t = to_u64(nbytes)
         step: uint64_t
         if align is None:
@@ -219,7 +220,11 @@ class PerCpu(PoolObject):
 
     def _failed_since(self) -> bool:
         """Has a request that may not wait failed since the last maintenance?"""
-        return not self.mapping.closed and not self.ref.gone and self.units_ref.table.no_wait_failed != 0
+        return (
+            not self.mapping.closed
+            and not self.ref.gone
+            and read_once(cython.address(self.units_ref.table.no_wait_failed), b"percpu.look") != 0
+        )
 
     def stats(self) -> PerCpuStats:
         """Counts, sizes and fragmentation now (/sys/kernel/debug/percpu_stats in mm/percpu-stats.c). Walks the owner maps, under
@@ -256,9 +261,9 @@ class PerCpu(PoolObject):
 
     def counter(self, value: object = 0, *, batch: object = None, wait: cython.bint = True) -> PerCpuCounter:
         """A counter that starts at `value`, of 128 bytes in each unit (percpu_counter_init). `batch`: what a unit's part may come
-        to before it is folded, 1 to 2**31; by default 256, or 16 times the number of units (the kernel's is an eighth of
-        that: see `docs/benchmarks.md` for what it costs). Errors and contexts as of
-        `alloc`. Thread-safe, process-safe, not lock-free."""
+        to before it is folded, 1 to 2**31; by default 256, or 16 times the number of units (the kernel's is an eighth of that:
+        see `docs/benchmarks.md` for what it costs). Errors and contexts as of `alloc`. Thread-safe, process-safe, not
+        lock-free."""
         return self.counters(1, value, batch=batch, wait=wait)[0]
 
     def counters(
