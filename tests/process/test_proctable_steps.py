@@ -9,9 +9,12 @@ from children import in_child
 from mempools.arena import Arena
 from mempools.check import steps
 
+# The default run visits some of the steps, the slow one all.
+STRIDES = pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.slow)])
 
-def every_step(work):
-    """Runs `work` in a child that dies before its n-th step, for every n; yields n while there is an n-th."""
+
+def every_step(work, stride=1):
+    """Runs `work` in a child that dies before its n-th step, for every n, or every stride-th; yields n while there is an n-th."""
     n = 1
     while True:
 
@@ -24,7 +27,7 @@ def every_step(work):
         if code == 0:
             return
         assert code == -signal.SIGKILL
-        n += 1
+        n += stride
 
 
 def only_this_process(arena):
@@ -46,7 +49,8 @@ def test_registration(arena):
     assert visited > 5
 
 
-def test_recovery(arena):
+@STRIDES
+def test_recovery(arena, stride):
     visited = 0
 
     def leave_remains():
@@ -56,7 +60,7 @@ def test_recovery(arena):
         arena._mapping.recover()
 
     in_child(leave_remains)
-    for _ in every_step(recover):
+    for _ in every_step(recover, stride):
         visited += 1
         only_this_process(arena)
         in_child(leave_remains)
@@ -64,14 +68,15 @@ def test_recovery(arena):
     only_this_process(arena)
 
 
-def test_leaving(arena):
+@STRIDES
+def test_leaving(arena, stride):
     visited = 0
 
     def come_and_go():
         arena._mapping.ensure_slot()
         arena.close()
 
-    for _ in every_step(come_and_go):
+    for _ in every_step(come_and_go, stride):
         visited += 1
         only_this_process(arena)
     assert visited > 10

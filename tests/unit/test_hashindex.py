@@ -252,8 +252,10 @@ OPERATIONS = {
 }
 
 
+# The default run visits some of the steps, the slow one all.
+@pytest.mark.parametrize("stride", [4, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("what", OPERATIONS)
-def test_killed_at_every_step(shared, what):
+def test_killed_at_every_step(shared, what, stride):
     operation, allowed, before = OPERATIONS[what]
     index = index_in(shared, nr_buckets=8)
     for i in range(20):  # neighbours in the chains, before and after
@@ -280,7 +282,7 @@ def test_killed_at_every_step(shared, what):
         assert storescan.sizes(index)[0] == 23 + (value is not None)
         if not died:
             break
-        n += 1
+        n += stride
     assert seen == allowed
     assert n > 20
 
