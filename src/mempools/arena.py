@@ -18,6 +18,7 @@ from mempools.machine.memory import Progress
 from mempools.objects.arenacheck import pools_of, problems_of
 from mempools.objects.block import find_arenas_with
 from mempools.objects.infos import ArenaStats, PoolInfo
+from mempools.objects.settling import what_stays
 
 PRIVATE, ANONYMOUS, NAMED, FILE = "private", "anonymous", "named", "file"
 
@@ -260,14 +261,15 @@ class Arena(ArenaPools):
     def check(self) -> None:
         """Walk every owner map, share record, run of pages and store; Corrupt, with a line for each contradiction.
 
-        The dead are swept first. Others may allocate and free meanwhile; pools should not be made or destroyed.
-        Thread-safe, process-safe."""
+        The dead are swept first. Others may allocate and free meanwhile: what looks wrong counts if it stays so for 5 s, so a
+        process that is stopped in the middle of an operation may be taken for damage. Pools should not be made or destroyed
+        meanwhile. Thread-safe, process-safe."""
         from mempools.store import Store, open_store
 
         mapping = self._mapping
         mapping.ensure_slot()
         mapping.recover()
-        problems = problems_of(mapping)
+        problems = what_stays(lambda: problems_of(mapping), mapping)
         for pool in pools_of(mapping):
             if pool.kind == "store" and not problems:
                 open_store(Store, self, pool.name, None, None).check()

@@ -16,6 +16,7 @@ cdef class PerCpu(PoolObject):
     cdef object __weakref__
 
     cdef uint64_t claim(self, uint64_t nbytes, uint64_t align, bint wait) except? 0
+    cdef object look(self)
     cdef int lock_index(self) except -1
     cdef int charge(self, Area area) except -1
     cdef int need_pages(self) except -1

@@ -41,6 +41,7 @@ from mempools.errors import Corrupt, Exhausted, LayoutMismatch, WouldBlock
 from mempools.objects.balancer import Balancer
 from mempools.objects.contexts import check_wait
 from mempools.objects.infos import Maintained, PerCpuStats
+from mempools.objects.settling import what_stays
 
 register_module(cython.address(this_module_step))
 
@@ -236,13 +237,19 @@ class PerCpu(PoolObject):
             index_unlock(cython.address(self.units_ref))
 
     def check(self) -> None:
-        """Corrupt if the index says otherwise than the owner maps, or an area lies on a page that does not exist. Contexts and
-        safety as of `stats`."""
+        """Corrupt if the index says otherwise than the owner maps, or an area lies on a page that does not exist: if it stays
+        so, up to 5 s, while other threads or processes are there. Contexts and safety as of `stats`."""
+        wrong = what_stays(lambda: self.look(), self.mapping)  # noqa: PLW0108 -- not a Python attribute
+        if wrong is not None:
+            raise Corrupt(f"pool {self.name!r}: {wrong}")
+
+    @cython.cfunc
+    def look(self) -> object:
+        """What is wrong at this moment, which may be somebody in the middle of a free: for `check`."""
         self.lock_index()
         wrong: cython.p_const_char = percpu_check(cython.address(self.units_ref))
         index_unlock(cython.address(self.units_ref))
-        if wrong != cython.NULL:
-            raise Corrupt(f"pool {self.name!r}: {wrong.decode()}")
+        return wrong.decode() if wrong != cython.NULL else None
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)

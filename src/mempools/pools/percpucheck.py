@@ -9,7 +9,7 @@ if not cython.compiled:
 
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.layout.chunks import pool_known
-from cython.cimports.mempools.machine.atomics import cpu_relax, read_once, this_module_step
+from cython.cimports.mempools.machine.atomics import read_once, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.robustlock import robust_holder
 from cython.cimports.mempools.pools.percpuindex import (
@@ -26,24 +26,18 @@ from cython.cimports.mempools.pools.percpupages import run_mask
 
 register_module(cython.address(this_module_step))
 
-_PATIENCE = cython.declare(cython.int, 1000)  # looks at a block that somebody frees in meanwhile
-
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def block_known(units: cython.pointer(Units), i: uint64_t, b: uint64_t) -> cython.bint:
-    """Whoever frees clears the bytes, then sets the bit: only what stays different is wrong."""
+    """Whether a block's word is what its map says, or the next refresh makes it so. Not while somebody is between clearing
+    the bytes and setting the bit: objects/settling.py looks again."""
     index: cython.pointer(ChunkIndex) = index_of(units, i)
-    patience: cython.int = _PATIENCE
-    while patience:
-        if read_once(cython.address(index.blocks[b]), b"percpucheck.block") == scan_block(units.pool.chunks[i].map, b):
-            return True
-        if read_once(cython.address(index.stale), b"percpucheck.stale") >> b & 1:
-            return True
-        patience -= 1
-        cpu_relax(b"percpucheck.block")
-    return False
+    return (
+        read_once(cython.address(index.blocks[b]), b"percpucheck.block") == scan_block(units.pool.chunks[i].map, b)
+        or read_once(cython.address(index.stale), b"percpucheck.stale") >> b & 1 != 0
+    )
 
 
 @cython.cfunc
