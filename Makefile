@@ -17,11 +17,11 @@ run := PATH="$(abspath $(bin)):$$PATH"
 
 .PHONY: build develop test demo lint types docs bench check mutants lockdep soak dist lock clean
 
-$(VENV)/.locked: requirements/test.txt requirements/lz4.txt requirements/zstd.txt requirements/check.txt requirements/metrics.txt
+$(VENV)/.locked: requirements/test.txt requirements/lz4.txt requirements/zstd.txt requirements/check.txt requirements/metrics.txt requirements/png.txt
 	$(PYTHON) -m venv $(VENV)
 	$(lock) -r requirements/test.txt
 	@# No extra is needed by the core, and not every one has wheels for free-threaded interpreters.
-	for extra in lz4 zstd check metrics; do \
+	for extra in lz4 zstd check metrics png; do \
 	  $(lock) --only-binary :all: -r requirements/$$extra.txt || \
 	  $(bin)/python -c 'import sys, sysconfig; sys.exit(not sysconfig.get_config_var("Py_GIL_DISABLED"))' || exit 1; \
 	done
@@ -89,7 +89,7 @@ dist: $(VENV)/.tools
 
 lock: $(VENV)/.tools
 	$(pip) install uv
-	for group in test lz4 zstd check metrics tools; do \
+	for group in test lz4 zstd check metrics png tools; do \
 	  $(bin)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-annotate --no-header \
 	    --no-emit-index-url --group $$group -o requirements/$$group.txt; \
 	done

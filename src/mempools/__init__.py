@@ -21,7 +21,15 @@ from mempools.objects.atomic import AtomicU64
 from mempools.objects.block import Block
 from mempools.objects.contexts import in_noio, may_wait, noio
 from mempools.objects.genpoolobject import GenPool
-from mempools.objects.infos import Maintained, MempoolStats, PerCpuChunkStats, PerCpuPoolStats, PerCpuStats
+from mempools.objects.infos import (
+    Maintained,
+    MempoolStats,
+    PerCpuChunkStats,
+    PerCpuPoolStats,
+    PerCpuStats,
+    ZsClassInfo,
+    ZsPoolStats,
+)
 from mempools.objects.mempoolobject import Mempool
 from mempools.objects.percpucounter import PerCpuCounter
 from mempools.objects.percpuobject import PerCpu
@@ -30,6 +38,8 @@ from mempools.objects.percpuword import PerCpuWord
 from mempools.objects.poison import PoisonWarning
 from mempools.objects.poolobject import trace_allocations
 from mempools.objects.sites import Allocation, allocations
+from mempools.objects.zspoolobject import ZsPool
+from mempools.objects.zsview import ZsView
 from mempools.percpupool import PerCpuPool
 from mempools.quota import Quota
 from mempools.store import Store, StoreStats
@@ -67,6 +77,10 @@ __all__ = [
     "StoreStats",
     "WaitForbidden",
     "WouldBlock",
+    "ZsClassInfo",
+    "ZsPool",
+    "ZsPoolStats",
+    "ZsView",
     "allocations",
     "arenas",
     "gc",

@@ -18,7 +18,9 @@ from mempools.machine.memory import Progress
 from mempools.objects.arenacheck import pools_of, problems_of
 from mempools.objects.block import find_arenas_with
 from mempools.objects.infos import ArenaStats, PoolInfo
+from mempools.objects.observing import memory_of
 from mempools.objects.settling import what_stays
+from mempools.picture import Picture, of_file, take
 
 PRIVATE, ANONYMOUS, NAMED, FILE = "private", "anonymous", "named", "file"
 
@@ -257,6 +259,14 @@ class Arena(ArenaPools):
         pools = pools_of(mapping)
         alive = sum(process.alive for process in self.processes())
         return ArenaStats(mapping.nbytes, pools[0].avail, tuple(pools), alive, mapping.nr_recovered)
+
+    def picture(self) -> Picture:
+        """What each byte of it is for and who holds it, read without a lock while others change it: of no single moment, but
+        whole. Costs a copy of every owner map. Thread-safe, process-safe."""
+        mapping = self._mapping
+        if mapping.fd >= 0:
+            return of_file(mapping.fd, mapping.nbytes, name=self._name, id=self._id)
+        return take(memory_of(mapping), mapping.nbytes, self.processes(), name=None, id=self._id)
 
     def check(self) -> None:
         """Walk every owner map, share record, run of pages and store; Corrupt, with a line for each contradiction.

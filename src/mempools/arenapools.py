@@ -10,6 +10,7 @@ from mempools.objects.algorithms import granule_shift
 from mempools.objects.blockmempool import BlockMempool, element_footprint, known_mempool, open_mempool
 from mempools.objects.genpoolobject import GenPool, open_genpool
 from mempools.objects.percpuobject import PerCpu, open_percpu
+from mempools.objects.zspoolobject import ZsPool, open_zspool
 
 if TYPE_CHECKING:
     from mempools.percpupool import PerCpuPool
@@ -150,6 +151,19 @@ class ArenaPools:
         if isinstance(percpu, str):
             percpu = self.percpu(percpu)
         return open_percpu_pool(self, name, sizes.parse(nbytes), low, high, percpu, reclaim)
+
+    def zspool(self, name: str, *, chain: int | None = None, size: int | str | None = None) -> ZsPool:
+        """The ZsPool `name`, made if absent, else as it is: LayoutMismatch if its configuration is another.
+
+        `chain`: pages of a zspage of objects of less than a page, at most, 4 to 16; 8 by default, as in the kernel. `size`: a
+        fixed share of the arena, taken now; without it the pool grows on demand. Exhausted if there is no room. May wait for
+        another process that makes a pool; not for signal handlers. Thread-safe, process-safe, not lock-free."""
+        if chain is not None and not 4 <= chain <= 16:
+            raise ValueError(f"chain {chain}: 4 to 16 pages")
+        limit = 0 if size is None else sizes.parse(size)
+        if size is not None and limit < 65536:
+            raise ValueError(f"size {size!r}: at least 64 KiB, for the largest zspage")
+        return open_zspool(self, self._mapping, name, chain, limit)
 
     def store(self, name: str, *, codec: str | None = None, size: int | str | None = None) -> "Store":
         """The Store `name`, made if absent.

@@ -26,6 +26,12 @@ SAID = {  # patterns, a line each
         r"(\d+) requests counted of \1",
         "violations: 0",
     ],
+    "shared_cache": [
+        "1000 of 2000 results outlived their process",
+        "pages went back: True",
+        "the view is whole: True",
+        "the rest is whole: True",
+    ],
     "worker_statistics": [
         "spent: 2000 of 2000",
         "done: all that was paid for, but what one was killed in",

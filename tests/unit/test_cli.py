@@ -139,6 +139,44 @@ def test_stat_of_an_arena_without_a_store(arena, run):
     assert json.loads(run("stat", "t", "--json")[1])["mempools"] == {}
 
 
+def test_stat_has_a_table_of_all_kinds(arena, run):
+    block = arena.genpool("blocks", granule=256, size="64K").alloc(512)
+    arena.mempool("frames", nbytes=4096, min_nr=3)
+    areas = arena.percpu("areas", nr_units=2, unit_nbytes=8192, balance=False)
+    spare = arena.percpu_pool("spare", nbytes=64, low=0, high=4, percpu=areas)
+    held = [spare.alloc() for _ in range(5)]
+    arena.store("store", codec="none")["key"] = b"value"
+    _, out, _ = run("stat", "t")
+    rows = [line.split() for line in out.splitlines()[1:7]]
+    assert rows[0] == "KIND POOL MEMORY SIZE TAKEN COUNT".split()
+    assert [(row[0], row[1], row[-1]) for row in rows[1:]] == [
+        ("genpool", "blocks", "1"),
+        ("mempool", "frames", "3"),
+        ("percpu", "areas", "4"),
+        ("percpu_pool", "spare", "0"),
+        ("store", "store", "1"),
+    ]
+    found = json.loads(run("stat", "t", "--json")[1])
+    assert {pool["name"]: pool["kind"] for pool in found["pools"]} == {row[1]: row[0] for row in rows[1:]}
+    assert sum(pool["arena_bytes"] for pool in found["pools"]) < found["arena_bytes"]
+    stats = spare.stats()
+    assert found["percpu_pools"]["spare"] == {
+        "element_bytes": 64,
+        "level": stats.level,
+        "high": stats.high,
+        "hits": stats.hits,
+        "misses": stats.misses,
+        "refilled": stats.refilled,
+    }
+    assert out.splitlines()[-3:] == [
+        "reserve  'spare', areas of 64 B",
+        "  ready            0 of 4",
+        "  taken            4  1 asked for in vain, 4 put in",
+    ]
+    del held
+    block.free()
+
+
 def test_stat_of_mempools(arena, run):
     pool = arena.mempool("frames", nbytes=4096, min_nr=3, size=4 * 4096)
     backend = arena.genpool("blocks", granule=1024)
@@ -147,7 +185,7 @@ def test_stat_of_mempools(arena, run):
     pid = os.getpid()
     with pytest.raises(mp.WouldBlock):
         pool.alloc(timeout=0)
-    assert run("stat", "t")[1].splitlines()[1:] == [
+    assert run("stat", "t")[1].splitlines()[5:] == [
         "mempool  'frames', elements of 4 KiB",
         "  reserve          0 of 3, low-water mark 0",
         f"  held             4  4 by process {pid}",
@@ -174,7 +212,7 @@ def test_stat_of_mempools(arena, run):
 def test_stat_of_per_cpu_pools(arena, run):
     pool = arena.percpu("stats", nr_units=2, unit_nbytes=8192, balance=False)
     held = [pool.alloc(4096), pool.alloc(8)]
-    assert run("stat", "t")[1].splitlines()[1:] == [
+    assert run("stat", "t")[1].splitlines()[3:] == [
         "percpu   'stats', 2 units of 8 KiB",
         "  areas            2, at most 2, 3 since it was made",
         "  chunks           1 of 16 KiB",
@@ -183,6 +221,18 @@ def test_stat_of_per_cpu_pools(arena, run):
     found = json.loads(run("stat", "t", "--json")[1])["percpu"]["stats"]
     assert found == {"units": 2} | json.loads(json.dumps(dataclasses.asdict(pool.stats())))
     held.clear()
+
+
+def test_stat_of_a_zspool(arena, run):
+    pool = arena.zspool("objs")
+    handles = pool.put_bulk([b"x" * 500] * 80)
+    pool.free_bulk(handles[::2])
+    status, out, err = run("stat", "t")
+    assert (status, err) == (0, "")
+    assert "zspool   'objs', 40 objects" in out
+    assert "10 pages, of which compaction could give back 5" in out
+    found = json.loads(run("stat", "t", "--json")[1])["zspools"]["objs"]
+    assert (found["objects"], found["pages_used"], found["pages_freeable"]) == (40, 10, 5)
 
 
 def test_stat_shows_a_mempool_that_a_killed_process_held(arena, run):

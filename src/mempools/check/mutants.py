@@ -80,6 +80,21 @@ EQUIVALENT: dict[Mutation, str] = {
         "tear",
     ): "the writer holds the slot's mend lock, under which whoever acts on the state reads it again; "
     "without it only whether LIVE stands there counts, one byte",
+    (
+        "A:zspage.claim",
+        "relax",
+    ): "what follows in the descriptor are stores that depend on the swap's success, and reads of what they wrote",
+    (
+        "R:zsalloc.live",
+        "swap",
+    ): "the next store is of a list or a count of the class, which only the lock's holder looks at, "
+    "and recovery, which makes them anew",
+    ("R:zspage.unnamed", "swap"): "the next store is of where searches start, a hint",
+    (
+        "R:zspage.unnamed",
+        "tear",
+    ): "the low half has the class + 1: stored first, the word is no class's, and not 0 to be claimed; stored last, it is of the "
+    "class whose lock the writer has, without objects",
     ("R:unitcounter.lock", "tear"): "what is between is nobody's registration: whoever sees it finds the lock taken",
     ("R:shares.live", "tear"): f"SETUP becomes LIVE under the same slot and generation: {_ONE_BYTE}",
 }

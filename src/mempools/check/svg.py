@@ -90,13 +90,27 @@ def draw(trace: Trace, *, fold: bool = True) -> str:
     foot = list(_foot(diagram, folded))
     parts += [text for _, text in foot]
     width, height = round(diagram.width), round(foot[-1][0] + 12)
-    fit = ' style="max-width:100%;height:auto"' if width <= FITS else ""
-    label = escape(wording.title(trace))
+    fit = "max-width:100%;height:auto" if width <= FITS else ""
+    return document(width, height, wording.title(trace), parts, names="mp-trace", style=_STYLE, fit=fit)
+
+
+def document(
+    width: int, height: int, title: str, parts: list[str], *, names: str = "", style: str = "", fit: str = ""
+) -> str:
+    """An SVG document of these elements, of CSS classes `names`, with a style sheet and a style of its own."""
+    own = f' class="{names}"' if names else ""
+    fits = f' style="{fit}"' if fit else ""
+    sheet = f"<style>{style}</style>" if style else ""
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="mp-trace" role="img" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}"{fit}>'
-        f"<title>{label}</title><style>{_STYLE}</style>\n" + "\n".join(parts) + "\n</svg>\n"
+        f'<svg xmlns="http://www.w3.org/2000/svg"{own} role="img" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}"{fits}>'
+        f"<title>{escape(title)}</title>{sheet}\n" + "\n".join(parts) + "\n</svg>\n"
     )
+
+
+def element(name: str, attributes: str, content: str = "") -> str:
+    """An element whose content is escaped."""
+    return f"<{name} {attributes}>{content}</{name}>" if content else f"<{name} {attributes}/>"
 
 
 def _class(*names: str) -> str:
@@ -105,7 +119,7 @@ def _class(*names: str) -> str:
 
 
 def _text(x: float, y: float, text: str, *classes: str) -> str:
-    return f'<text x="{x:g}" y="{y:g}"{_class(*classes)}>{escape(text, quote=False)}</text>'
+    return element("text", f'x="{x:g}" y="{y:g}"{_class(*classes)}', escape(text, quote=False))
 
 
 def _spans(x: float, y: float, phrases: Line, *classes: str) -> str:
@@ -113,7 +127,7 @@ def _spans(x: float, y: float, phrases: Line, *classes: str) -> str:
     if len(phrases) == 1:
         return _text(x, y, phrases[0][0], phrases[0][1], *classes)
     spans = "".join(f"<tspan{_class(style)}>{escape(text, quote=False)}</tspan>" for text, style in phrases)
-    return f'<text x="{x:g}" y="{y:g}"{_class(*classes)}>{spans}</text>'
+    return element("text", f'x="{x:g}" y="{y:g}"{_class(*classes)}', spans)
 
 
 def _wrapped(diagram: Diagram, text: str, indent: float = 0) -> list[str]:

@@ -1,5 +1,5 @@
-"""L6: the command line: `mempools pack DIR NAME`, `ls`, `cat`, `stat`, `verify`, `unpack`, `rm`, `check`, `recover`,
-`gc`, `litmus`.
+"""L6: the command line: `mempools pack DIR NAME`, `ls`, `cat`, `stat`, `map`, `top`, `verify`, `unpack`, `rm`, `check`,
+`recover`, `gc`, `litmus`.
 
 Exit status: 0, 1 for "no" (a difference, a missing key, a failure that a message explains), 2 for wrong usage, 130
 after Ctrl-C. Results go to standard output, everything else to standard error.
@@ -9,6 +9,7 @@ import argparse
 import difflib
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -16,11 +17,12 @@ from typing import Any, NoReturn
 
 from mempools import sizes
 from mempools.arena import Arena
-from mempools.edges import checking, stat
+from mempools.edges import arenamap, checking, maptext, stat
 from mempools.edges import pack as packing
 from mempools.edges.tree import key_of, path_of
 from mempools.errors import Corrupt, PoolError
 from mempools.leftovers import ArenaInfo, arenas, gc
+from mempools.picture import Observer
 from mempools.store import Store
 
 Result = int
@@ -55,7 +57,11 @@ def _attach(name: str) -> Arena:
     try:
         return Arena.attach(name)
     except FileNotFoundError:
-        raise _No(f"no arena {name!r}{_nearest(name, [info.name for info in arenas()])}") from None
+        raise _none(name) from None
+
+
+def _none(name: str) -> _No:
+    return _No(f"no arena {name!r}{_nearest(name, [info.name for info in arenas()])}")
 
 
 def _nearest(word: str, words: Sequence[str]) -> str:
@@ -210,6 +216,49 @@ def _stat(args: argparse.Namespace) -> Result:
     return 0
 
 
+def _observe(name: str) -> Observer:
+    try:
+        return Observer(name)
+    except FileNotFoundError:
+        raise _none(name) from None
+
+
+def _map(args: argparse.Namespace) -> Result:
+    if args.output is None and not args.json:
+        with _observe(args.name) as observer:
+            picture = observer.picture()
+        for line in maptext.lines(picture, shutil.get_terminal_size().columns, maptext.wants_colour(sys.stdout)):
+            _print(line)
+        return 0
+    form = os.path.splitext(args.output)[1].lower() if args.output is not None else ".json"
+    if form not in (".png", ".svg", ".html", ".json"):
+        raise _No(f"{args.output}: a map is written as .png, .svg, .html or .json")
+    with _observe(args.name) as observer:
+        picture = observer.picture()
+    if args.output is None:
+        _print_json(arenamap.as_json(picture))
+        return 0
+    if form == ".json":
+        data = json.dumps(arenamap.as_json(picture), indent=2).encode()
+    else:
+        drawing = arenamap.draw(picture)
+        data = drawing.png() if form == ".png" else (drawing.svg() if form == ".svg" else drawing.html()).encode()
+    with open(args.output, "wb") as file:
+        file.write(data)
+    return 0
+
+
+def _top(args: argparse.Namespace) -> Result:
+    from mempools.edges import top  # curses is not loaded for the other commands
+
+    with _observe(args.name) as observer:
+        if args.batch:
+            return top.batch(observer, _print, args.count, args.delay, args.sort, args.json)
+        if args.json:
+            raise _No("--json needs --batch")
+        return top.live(observer, args.count, args.delay, args.sort)
+
+
 # ---- keeping house
 
 
@@ -339,6 +388,19 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("key", metavar="KEY", nargs="+")
     sub = command("stat", _stat, "show sizes, stores, and the reserves of mempools")
     sub.add_argument("name", metavar="NAME")
+    sub = command("map", _map, "show what each part of an arena is for and who holds it, without disturbing anybody")
+    sub.add_argument("name", metavar="NAME")
+    sub.add_argument(
+        "-o", "--output", metavar="FILE", help="write a picture: .png (needs Pillow), .svg, .html or .json"
+    )
+    sub = command("top", _top, "watch an arena's pools and processes")
+    sub.add_argument("name", metavar="NAME")
+    sub.add_argument(
+        "-d", "--delay", type=_seconds, default=1.0, metavar="S", help="seconds between two looks, 1 if not given"
+    )
+    sub.add_argument("-n", "--count", type=_count, metavar="N", help="looks until it ends; without it, until you quit")
+    sub.add_argument("-b", "--batch", action="store_true", help="print the tables one after the other")
+    sub.add_argument("-s", "--sort", choices=("memory", "rate", "growth", "name"), default="memory")
     sub = command("verify", _verify, "compare a directory with an arena, byte by byte")
     sub.add_argument("directory", metavar="DIR")
     sub.add_argument("name", metavar="NAME")
@@ -375,6 +437,20 @@ def _size(text: str) -> str:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return text
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0.01 <= value <= 86400:
+        raise argparse.ArgumentTypeError(f"{text}: 0.01 to 86400 seconds")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text}: at least 1")
+    return value
 
 
 def _terminated(number: int, frame: object) -> NoReturn:

@@ -1,4 +1,4 @@
-"""What `mempools stat` says about an arena: its sizes, who has it open, its stores, mempools and per-CPU pools."""
+"""What `mempools stat` says about an arena: its sizes, who has it open, a table of its pools, and what some kinds count."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,10 @@ from typing import Any
 
 from mempools import sizes
 from mempools.arena import Arena
+from mempools.edges.arenamap import percent
+from mempools.edges.drawing import shortened
 from mempools.edges.tree import MANIFEST
+from mempools.picture import Picture, PoolPicture
 from mempools.store import Store
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -16,15 +19,42 @@ _BARS = "▁▂▃▄▅▆▇█"
 def figures(arena: Arena) -> dict[str, Any]:
     """As JSON has them."""
     pools = arena.pools()
+    picture = arena.picture()
     return {
         "name": arena.name,
         "arena_bytes": arena.nbytes,
         "id": arena.id,
+        "pools": _pools(picture),
         "stores": {pool.name: _store(arena.store(pool.name)) for pool in pools if pool.kind == "store"},
         "mempools": dict(_mempools(arena, [pool.name for pool in pools if pool.kind == "mempool"])),
         "percpu": dict(_percpus(arena, [pool.name for pool in pools if pool.kind == "percpu"])),
+        "percpu_pools": {pool.name: _reserve(pool.counters) for pool in picture.pools if pool.kind == "percpu_pool"},
+        "zspools": {pool.name: asdict(arena.zspool(pool.name).stats()) for pool in pools if pool.kind == "zspool"},
         "pids": sorted({process.pid for process in arena.processes() if process.pid != os.getpid()}),
     }
+
+
+def _pools(picture: Picture) -> list[dict[str, Any]]:
+    """Every pool, whatever its kind."""
+    return [
+        {
+            "name": pool.name,
+            "kind": pool.kind,
+            "granule": pool.granule,
+            "arena_bytes": pool.nbytes,
+            "size": pool.size,
+            "taken_bytes": pool.size - pool.free,
+            "count": count_of(pool),
+        }
+        for pool in picture.pools
+    ]
+
+
+def count_of(pool: PoolPicture) -> int:
+    """How many keys a store has, how many are in the reserve of a PerCpuPool; of another pool, how many blocks are taken."""
+    if pool.kind == "store":
+        return pool.counters.get("count", 0)
+    return pool.counters.get("curr_nr", 0) if pool.kind == "percpu_pool" else pool.nr_blocks
 
 
 def _store(store: Store) -> dict[str, Any]:
@@ -58,12 +88,32 @@ def _percpus(arena: Arena, names: Sequence[str]) -> Iterator[tuple[str, dict[str
         yield name, {"units": pool.nr_units} | asdict(pool.stats())
 
 
+def _reserve(counters: dict[str, int]) -> dict[str, int]:
+    names = {
+        "element_bytes": "element_bytes",
+        "level": "curr_nr",
+        "high": "min_nr",
+        "hits": "reserve",
+        "misses": "timeouts",
+    }
+    return {name: counters.get(of, 0) for name, of in (names | {"refilled": "refills"}).items()}
+
+
 def lines(found: dict[str, Any]) -> Iterator[str]:
     """The same for people."""
     nbytes = found["arena_bytes"]
     yield f"arena    {found['name']}, {sizes.text(nbytes)} ({nbytes} bytes), id {found['id']}"
     if found["pids"]:
         yield f"open in  {', '.join(map(str, found['pids']))}"
+    if found["pools"]:
+        width = min(32, max(len(pool["name"]) for pool in found["pools"]))
+        yield f"{'KIND':<11}  {'POOL':<{width}}  {'MEMORY':>8}  {'SIZE':>8}  {'TAKEN':>6}  {'COUNT':>8}"
+    for pool in found["pools"]:
+        taken = percent(pool["taken_bytes"], pool["size"]) if pool["size"] else "-"
+        yield (
+            f"{pool['kind']:<11}  {shortened(pool['name'], width):<{width}}  {sizes.text(pool['arena_bytes']):>8}  "
+            f"{sizes.text(pool['size']):>8}  {taken:>6}  {pool['count']:>8}"
+        )
     for name, stats in found["stores"].items():
         yield f"store    {name!r}, {stats['count']} keys, codec {stats['codec']}"
         for label in ("logical", "stored", "memory"):
@@ -90,6 +140,17 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"  areas   {stats['nr_cur_alloc']:>10}, at most {stats['nr_max_alloc']}, {stats['nr_alloc']} since it was made"
         yield f"  chunks  {stats['nr_chunks']:>10} of {sizes.text(stats['alloc_size'])}"
         yield f"  memory  {sizes.text(stats['populated_bytes']):>10}  {stats['empty_pop_pages']} pages of a unit ready"
+    for name, stats in found["zspools"].items():
+        yield f"zspool   {name!r}, {stats['objects']} objects"
+        yield (
+            f"  memory  {sizes.text(stats['memory_bytes']):>10}  {stats['pages_used']} pages, of which compaction could give "
+            f"back {stats['pages_freeable']}"
+        )
+        yield f"  moved   {stats['moved']:>10}  for {stats['pages_compacted']} pages; {stats['skipped']} were being read"
+    for name, stats in found["percpu_pools"].items():
+        yield f"reserve  {name!r}, areas of {sizes.text(stats['element_bytes'])}"
+        yield f"  ready   {stats['level']:>10} of {stats['high']}"
+        yield f"  taken   {stats['hits']:>10}  {stats['misses']} asked for in vain, {stats['refilled']} put in"
 
 
 def _by_process(holders: dict[int | str, int]) -> str:

@@ -31,6 +31,7 @@ cdef enum:
     KIND_MEMPOOL = 4
     KIND_PERCPU = 5
     KIND_PERCPU_POOL = 6       # its root is a Mempool's
+    KIND_ZSPOOL = 7
     KIND_METRICS = 9
     NR_KINDS = 16
 

@@ -11,7 +11,7 @@ from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.mempools.layout.chunks import pool_load
 from cython.cimports.mempools.layout.mapping import Mapping
 from cython.cimports.mempools.layout.refs import PoolRef
-from cython.cimports.mempools.layout.structs import KIND_PAGES, NAME_BYTES, NR_POOLS, STATE_LIVE
+from cython.cimports.mempools.layout.structs import KIND_PAGES, KIND_ZSPOOL, NAME_BYTES, NR_POOLS, STATE_LIVE
 from cython.cimports.mempools.machine.atomics import read_once, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.ownermap import count_owner
@@ -28,11 +28,16 @@ from cython.cimports.mempools.pools.mapcheck import (
     map_check,
     pages_check,
 )
+from cython.cimports.mempools.pools.zsgeometry import Geometry
+from cython.cimports.mempools.pools.zsmend import ClassReport, report_wrong, zs_check
+from cython.cimports.mempools.pools.zstable import zs_geometry
 
 from mempools.objects.infos import PoolInfo
 from mempools.objects.poolobject import KIND_NAMES
 
 register_module(cython.address(this_module_step))
+
+_LOCK_NS = cython.declare(uint64_t, 100_000_000)
 
 _TEXTS = {
     ORPHAN: "the granule at {address:#x} (owner {owner}) continues a block that is not there",
@@ -70,10 +75,32 @@ def problems_of(mapping: Mapping) -> list[str]:
         with cython.nogil:
             nr = map_check(cython.address(pool), problems, 20)
         found += [f"pool {name}: {line}" for line in lines(problems, nr)]
+        if pool.kind == KIND_ZSPOOL:
+            found += zspool_problems(cython.address(pool), name)
         if pool.kind == KIND_PAGES:
             with cython.nogil:
                 nr = pages_check(cython.address(pool), problems, 20)
             found += lines(problems, nr)
+    return found
+
+
+@cython.cfunc
+def zspool_problems(pool: cython.pointer(PoolRef), name: str) -> list:
+    """A line for each class that contradicts itself; a class that somebody has locked for long is not looked at."""
+    g: cython.pointer(Geometry) = zs_geometry(pool)
+    report: ClassReport
+    c: uint64_t
+    status: cython.int
+    found = []
+    if g == cython.NULL:
+        return found  # somebody is making it
+    for c in range(g.nr):
+        with cython.nogil:
+            status = zs_check(pool, g, c, cython.address(report), _LOCK_NS)
+        if status == OK and report_wrong(cython.address(report)):
+            found.append(
+                f"pool {name}: the objects, slots and lists of {g.shapes[c].size} bytes do not agree: {report}"
+            )
     return found
 
 

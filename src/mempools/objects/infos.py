@@ -150,3 +150,39 @@ class PerCpuPoolStats:
     refilled: int
     failures: int
     error: str | None
+
+
+@dataclass(frozen=True)
+class ZsPoolStats:
+    """Of a ZsPool: `objects` and their `pages_used`, in bytes `memory_bytes`; `pages_freeable`: what compaction
+    could give back, about.
+
+    Since the pool was made, by all processes: pages that compaction gave back (`pages_compacted`, zs_pool_stats in
+    mm/zsmalloc.c), objects that it moved, and how often it passed one by that somebody was reading (`skipped`)."""
+
+    objects: int
+    zspages: int
+    pages_used: int
+    memory_bytes: int
+    pages_freeable: int
+    pages_compacted: int
+    moved: int
+    skipped: int
+
+
+@dataclass(frozen=True)
+class ZsClassInfo:
+    """One size class, the columns of the kernel's debugfs table: `size` of a slot in bytes, header included; how many zspages
+    are up to 10, 20 .. 90 % full, fuller, or full (`fullness`, eleven numbers), and `empty`; slots (`obj_allocated`) and objects
+    (`obj_used`); `pages_used`, `pages_per_zspage`, `objs_per_zspage`; `freeable`: pages that compaction could give back."""
+
+    index: int
+    size: int
+    empty: int
+    fullness: tuple[int, ...]
+    obj_allocated: int
+    obj_used: int
+    pages_used: int
+    pages_per_zspage: int
+    objs_per_zspage: int
+    freeable: int

@@ -47,7 +47,16 @@ _nowhere = cython.declare(Mapping, Mapping.__new__(Mapping))
 _nothing = cython.declare(PoolRef)
 pool_forget(cython.address(_nothing))
 
-KIND_NAMES = {1: "pages", 2: "genpool", 3: "store", 4: "mempool", 5: "percpu", 6: "percpu_pool", 9: "metrics"}
+KIND_NAMES = {
+    1: "pages",
+    2: "genpool",
+    3: "store",
+    4: "mempool",
+    5: "percpu",
+    6: "percpu_pool",
+    7: "zspool",
+    9: "metrics",
+}
 
 
 tracing = False

@@ -1,0 +1,42 @@
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mempools.objects.poolobject import KIND_NAMES as KIND_NAMES
+
+_Read = Callable[[int, int], bytes]
+
+PAGE: int
+TABLES: tuple[tuple[str, int], ...]
+DIRECTORY: int
+RESERVE: int
+STRUCT: int
+SHARED: int
+META: int
+START_BIT: int
+
+@dataclass(frozen=True)
+class SeenChunk:
+    run: int
+    run_nbytes: int
+    base: int
+    nr: int
+    map: int
+
+@dataclass(frozen=True)
+class SeenPool:
+    index: int
+    name: str
+    kind: str
+    granule: int
+    foreign: bool
+    root: int
+    root_nbytes: int
+    shares: int
+    shares_nbytes: int
+    chunks: tuple[SeenChunk, ...]
+
+def memory_of(mapping: Any) -> _Read: ...
+def pools_seen(read: _Read, nbytes: int) -> list[SeenPool]: ...
+def counters_seen(kind: str, root: bytes) -> dict[str, int]: ...
+def units_seen(root: bytes) -> tuple[int, int]: ...

@@ -1,0 +1,192 @@
+"""L4: the size classes of a ZsPool as Python looks at them, and the way from a status of pools/zsalloc.py to an exception."""
+
+import cython
+
+if not cython.compiled:
+    raise ImportError(
+        "mempools.objects.zsclasses is compiled code: run `make build` in a checkout, or install the wheel"
+    )
+
+
+from cython.cimports.libc.stdint import uint64_t
+from cython.cimports.mempools.layout.structs import NR_SLOTS
+from cython.cimports.mempools.machine.atomics import read_once, this_module_step
+from cython.cimports.mempools.machine.hooks import register_module
+from cython.cimports.mempools.objects.poolobject import PoolObject
+from cython.cimports.mempools.objects.words import to_u64
+from cython.cimports.mempools.parts.robustlock import robust_holder
+from cython.cimports.mempools.parts.status import BUSY, EXHAUSTED, NOT_A_BLOCK, OK, STALE, TABLE_FULL, TIMED_OUT
+from cython.cimports.mempools.pools.zsalloc import zs_trim
+from cython.cimports.mempools.pools.zscompact import can_compact
+from cython.cimports.mempools.pools.zsgeometry import MAX_OBJECT, NR_GROUPS, class_of
+from cython.cimports.mempools.pools.zsmend import ClassReport, zs_check
+from cython.cimports.mempools.pools.zstable import NR_PINS, ZS_SHIFT, ZsClass, zs_class, zs_root
+
+from mempools.errors import Busy, Corrupt, Exhausted, NotOwned, StaleHandle
+from mempools.objects.infos import ZsClassInfo, ZsPoolStats
+
+register_module(cython.address(this_module_step))
+
+_LOCK_NS = cython.declare(uint64_t, 100_000_000)  # of waiting for a lock, before a look whether its holder lives
+
+
+@cython.no_gc_clear
+@cython.cclass
+class ZsClasses(PoolObject):
+    """Base of ZsPool."""
+
+    # ---- statuses
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def may_call(self, status: cython.int) -> cython.bint:
+        """Can the same call succeed now? Empty zspages are room, too; a call that fails leaves none behind."""
+        pages: uint64_t = 0
+        if status == TIMED_OUT:
+            self.check_locks()
+        if self.may_retry(status):
+            return True
+        if status == EXHAUSTED:
+            zs_trim(self.ref, self.g, False, cython.address(pages), _LOCK_NS)
+        return pages > 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def check_locks(self) -> cython.int:
+        """A lock that nobody can have is one that nobody gives back."""
+        c: uint64_t
+        for c in range(self.g.nr):
+            if robust_holder(cython.address(zs_class(self.ref, c).lock)) > NR_SLOTS:
+                raise Corrupt(f"pool {self.name!r}: nobody can have the lock of a class as its word says")
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def fail_handle(self, status: cython.int, handle: uint64_t) -> cython.int:
+        """Raises what a status means for a handle."""
+        self.check_open()
+        where = f"pool {self.name!r}, handle {handle:#x}"
+        if status == STALE:
+            raise StaleHandle(
+                f"{where}: its object has been freed: by free(), or because the process died that allocated it"
+            )
+        if status == NOT_A_BLOCK:
+            raise NotOwned(f"{where}: no object of this pool ever had it")
+        if status == BUSY:
+            raise Busy(f"{where}: somebody reads or writes the object: free it when its views are closed")
+        if status == TABLE_FULL:
+            raise Exhausted(f"{where}: this process has {NR_PINS} views open: close some")
+        self.fail(status, handle, 0)
+        return 0
+
+    # ---- looking
+
+    @property
+    def chain(self) -> int:
+        """Pages of a zspage of objects of less than a page, at most."""
+        self.check_open()
+        return self.g.chain
+
+    @property
+    def huge_class_size(self) -> int:
+        """The smallest object, of those of at most a page, that gets a page of its own (zs_huge_class_size in mm/zsmalloc.c)."""
+        self.check_open()
+        return self.g.huge_size
+
+    def class_of(self, nbytes: object, /) -> tuple[int, int, int]:
+        """The class of objects of `nbytes` bytes: bytes of a slot, pages of a zspage, slots of a zspage (zs_lookup_class_index in
+        mm/zsmalloc.c, but with the object's header counted in). ValueError for a size that no object has."""
+        size: uint64_t = to_u64(nbytes)
+        c: cython.int
+        self.check_open()
+        c = class_of(self.g, size)
+        if c < 0:
+            raise ValueError(f"pool {self.name!r}: an object has 1 to {MAX_OBJECT} bytes, not {size}")
+        return self.g.shapes[c].size, self.g.shapes[c].pages, self.g.shapes[c].objs
+
+    def class_table(self) -> tuple[ZsClassInfo, ...]:
+        """Every class, smallest first: see ZsClassInfo (zsmalloc/POOL/classes in debugfs). A moment's picture, without a lock.
+        Thread-safe, process-safe, lock-free."""
+        c: uint64_t
+        group: uint64_t
+        k: cython.pointer(ZsClass)
+        rows: list = []
+        self.check_open()
+        for c in range(self.g.nr):
+            k = zs_class(self.ref, c)
+            nr: uint64_t = read_once(cython.address(k.nr_zspages), b"zsclasses.look")
+            counts = [read_once(cython.address(k.counts[group]), b"zsclasses.look") for group in range(NR_GROUPS)]
+            rows.append(
+                ZsClassInfo(
+                    c,
+                    self.g.shapes[c].size,
+                    counts[0],
+                    tuple(counts[1:]),
+                    nr * self.g.shapes[c].objs,
+                    read_once(cython.address(k.inuse), b"zsclasses.look"),
+                    nr * self.g.shapes[c].pages,
+                    self.g.shapes[c].pages,
+                    self.g.shapes[c].objs,
+                    can_compact(self.ref, self.g, c),
+                )
+            )
+        return tuple(rows)
+
+    def stats(self) -> ZsPoolStats:
+        """Sums over the classes, and what compaction has done: see ZsPoolStats (zs_get_total_pages and zs_pool_stats in
+        mm/zsmalloc.c). A moment's picture, without a lock. Thread-safe, process-safe, lock-free."""
+        c: uint64_t
+        nr: uint64_t
+        objects: uint64_t = 0
+        zspages: uint64_t = 0
+        pages: uint64_t = 0
+        self.check_open()
+        for c in range(self.g.nr):
+            nr = read_once(cython.address(zs_class(self.ref, c).nr_zspages), b"zsclasses.look")
+            objects += read_once(cython.address(zs_class(self.ref, c).inuse), b"zsclasses.look")
+            zspages += nr
+            pages += nr * self.g.shapes[c].pages
+        return ZsPoolStats(
+            objects,
+            zspages,
+            pages,
+            pages << ZS_SHIFT,
+            self.can_compact(),
+            read_once(cython.address(zs_root(self.ref).pages_compacted), b"zsclasses.look"),
+            read_once(cython.address(zs_root(self.ref).nr_moved), b"zsclasses.look"),
+            read_once(cython.address(zs_root(self.ref).nr_skipped), b"zsclasses.look"),
+        )
+
+    def check(self) -> None:
+        """Compares every cell, slot, list and count of every class; Corrupt says what contradicts itself. Each class is locked
+        for as long as it takes: for tests and repairs. Thread-safe, process-safe, not lock-free."""
+        report: ClassReport
+        c: uint64_t
+        status: cython.int
+        wrong: list = []
+        self.check_open()
+        for c in range(self.g.nr):
+            while True:
+                status = zs_check(self.ref, self.g, c, cython.address(report), _LOCK_NS)
+                if status == OK or not self.may_call(status):
+                    break
+            if status != OK:
+                self.fail(status, 0, 0)
+            found: dict = report
+            wrong += [
+                f"class of {self.g.shapes[c].size} bytes: {what} {nr}"
+                for what, nr in found.items()
+                if nr and what != "objects"
+            ]
+        if wrong:
+            raise Corrupt(f"pool {self.name!r}: " + "; ".join(wrong))
+
+    def can_compact(self) -> int:
+        """About how many pages `compact` could give back, empty zspages included: a moment's estimate, without a lock.
+        Thread-safe, process-safe, lock-free."""
+        c: uint64_t
+        pages: uint64_t = 0
+        self.check_open()
+        for c in range(self.g.nr):
+            pages += can_compact(self.ref, self.g, c)
+        return pages
