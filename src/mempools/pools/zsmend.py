@@ -23,7 +23,6 @@ from cython.cimports.mempools.layout.recovery import register_mend
 from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.layout.structs import KIND_ZSPOOL
 from cython.cimports.mempools.machine.atomics import (
-    cmpxchg_relaxed,
     read_once,
     smp_mb,
     this_module_step,
@@ -141,8 +140,8 @@ def rebuild_cells(pool: cython.pointer(PoolRef), c: uint64_t) -> cython.void:
                 write_once(cell, word ^ index_of(word) | free, b"zsmend.cell")
                 free = index + 1
             elif word & cython.cast(uint64_t, CELL_CLAIMED):
-                # Relaxed: a reader may do it first.
-                cmpxchg_relaxed(cell, word, word & ~cython.cast(uint64_t, CELL_CLAIMED), b"zsmend.unclaim")
+                # A store: a reader who does it too stores the same.
+                write_once(cell, word & ~cython.cast(uint64_t, CELL_CLAIMED), b"zsmend.unclaim")
         index += 1
         cell = zs_cell(pool, index)
     write_once(cython.address(zs_class(pool, c).free_cell), free, b"zsmend.cell")
@@ -205,8 +204,8 @@ def end_object(
         if free_locked(pool, g, index, cell, word, slot, cython.address(block)) != BUSY:
             return  # the pages of a zspage that ended with it are the dead process's: they are swept
         doomed = word & ~(cython.cast(uint64_t, 0x7F) << OWNER_SHIFT) | cython.cast(uint64_t, DOOMED) << OWNER_SHIFT
-        # A reader may have taken a claim away, no more: who has the lock alone changes the rest.
-        cmpxchg_relaxed(cell, word, doomed, b"zsmend.doom")
+        # A store: who has the lock alone changes an unclaimed cell.
+        write_once(cell, doomed, b"zsmend.doom")
         window(b"D:zsmend.doomed")
         # [F:zsmend.doomed] full; pairs with [F:zspin.leave]: see there.
         smp_mb(b"F:zsmend.doomed")

@@ -261,15 +261,14 @@ def is_pinned(pool: cython.pointer(PoolRef), index: uint64_t) -> cython.bint:
 def claim_locked(
     pool: cython.pointer(PoolRef), index: uint64_t, cell: cython.pointer(uint64_t), word: uint64_t
 ) -> cython.int:
-    """OK, or BUSY: somebody reads it, and nothing has been changed."""
-    claimed: uint64_t = word | cython.cast(uint64_t, CELL_CLAIMED)
-    if cmpxchg_relaxed(cell, word, claimed, b"zspin.claim") != word:
-        return BUSY
+    """OK, or BUSY: somebody reads it, and nothing has been changed. No swaps: an unclaimed cell is the lock's holder's alone, and
+    a reader who takes the claim away stores what is stored here."""
+    write_once(cell, word | cython.cast(uint64_t, CELL_CLAIMED), b"zspin.claim")
     # [F:zspin.claimed] full; pairs with [F:zspin.enter]: see there.
     smp_mb(b"F:zspin.claimed")
     if not is_pinned(pool, index):
         return OK
-    cmpxchg_relaxed(cell, claimed, word, b"zspin.unclaim")  # it fails if the reader has done it
+    write_once(cell, word, b"zspin.unclaim")
     return BUSY
 
 

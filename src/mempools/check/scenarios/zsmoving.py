@@ -33,6 +33,7 @@ from cython.cimports.mempools.check.scenarios.zsstage import (
     geometry,
     lock,
     move,
+    new_object,
     pin,
     pool_wrong,
     read_object,
@@ -258,11 +259,11 @@ def final_moved_only(arg: cython.p_void) -> cython.p_const_char:
 @cython.nogil
 @cython.exceptval(check=False)
 def final_freed(arg: cython.p_void) -> cython.p_const_char:
-    """Freed and another in its place, or refused because somebody was reading: two, either way."""
+    """Freed and another in its place, or refused because somebody was reading: four, either way."""
     stage: cython.pointer(Stage) = stage_of(arg)
     if stage.actors[0].status == BUSY and stage.actors[1].found[0] == 0:
         return b"a free was refused, though nobody reads"
-    return final_two(arg)
+    return pool_wrong(stage, cython.address(stage.actors[0]), 4)
 
 
 @cython.cfunc
@@ -378,8 +379,13 @@ def scene_write_move(e: cython.pointer(Engine), memory: cython.p_char, nbytes: u
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_read_free(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    if set_objects(e, memory, OWNER_STRUCT) == cython.NULL:
+    stage: cython.pointer(Stage) = set_objects(e, memory, OWNER_STRUCT)
+    i: cython.int
+    if stage == cython.NULL:
         return -1
+    for i in range(2):  # no other place is left for the object that comes
+        if new_object(cython.address(stage.actors[0]), OWNER_STRUCT) == 0:
+            return -1
     return play(e, final_freed, free_and_reuse, read_it, cython.NULL)
 
 
