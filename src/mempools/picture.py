@@ -7,6 +7,7 @@ and die meanwhile, so a picture is of no single moment; but it is whole: its reg
 import os
 import re
 import stat
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +18,7 @@ from mempools.errors import Corrupt, LayoutMismatch
 from mempools.layout.proctable import Process, snapshot
 from mempools.layout.superblock import inspect
 from mempools.objects import observing
-from mempools.objects.observing import META, PAGE, RESERVE, SHARED, STRUCT, SeenChunk, SeenPool
+from mempools.objects.observing import META, PAGE, RESERVE, SHARED, STRUCT, SeenChunk, SeenPool, SeenZspage
 
 Read = Callable[[int, int], bytes]
 
@@ -48,6 +49,7 @@ class Granules:
     owners: bytes = field(repr=False)
     nr_blocks: int
     nr_units: int = 1
+    zspages: tuple[SeenZspage, ...] = field(default=(), repr=False)  # of a ZsPool, in order
 
     @property
     def unit_nbytes(self) -> int:
@@ -66,8 +68,8 @@ class Granules:
                 yield Run(address + first * self.granule, (end - first) * self.granule, self.owners[first])
 
     def taken(self, address: int, nbytes: int) -> int:
-        """Bytes between two addresses that are not free."""
-        found = 0
+        """Bytes between two addresses that are neither free nor in free slots of zspages."""
+        found = -round(sum(self._holes(address, address + nbytes)))
         while nbytes > 0:
             at = (address - self.address) % self.unit_nbytes
             part = min(nbytes, self.unit_nbytes - at)
@@ -76,6 +78,14 @@ class Granules:
             found += round(part * share)
             address, nbytes = address + part, nbytes - part
         return found
+
+    def _holes(self, start: int, end: int) -> Iterator[float]:
+        first = bisect_left(self.zspages, start, key=lambda zspage: zspage.offset + zspage.nbytes)
+        for zspage in self.zspages[first:]:
+            part = min(end, zspage.offset + zspage.nbytes) - max(start, zspage.offset)
+            if part <= 0:
+                break
+            yield part * (1 - zspage.inuse / zspage.objs)
 
     @cached_property
     def by_owner(self) -> dict[int, int]:
@@ -127,6 +137,12 @@ class PoolPicture:
     def free(self) -> int:
         return self.by_owner.get(FREE, 0)
 
+    @property
+    def zspages(self) -> Iterator[SeenZspage]:
+        """Of a pool of zspages: which there are, and how full each is."""
+        for granules in self.granules:
+            yield from granules.zspages
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -174,10 +190,12 @@ class Picture:
 _NOUNS = {"store": "values", "mempool": "elements", "percpu": "units", "zspool": "zspages"}
 
 
-def _granules(read: Read, pool: SeenPool, chunk: SeenChunk, nr_units: int = 1) -> Granules:
+def _granules(
+    read: Read, pool: SeenPool, chunk: SeenChunk, nr_units: int = 1, zspages: tuple[SeenZspage, ...] = ()
+) -> Granules:
     raw = read(chunk.nr, chunk.map).ljust(chunk.nr, b"\0")
     owners = raw.translate(_WITHOUT_START)
-    return Granules(chunk.base, pool.granule, owners, len(raw) - len(raw.translate(None, _STARTS)), nr_units)
+    return Granules(chunk.base, pool.granule, owners, len(raw) - len(raw.translate(None, _STARTS)), nr_units, zspages)
 
 
 def _units(read: Read, nbytes: int, pool: SeenPool, chunk: SeenChunk, root: bytes) -> Granules | None:
@@ -187,8 +205,22 @@ def _units(read: Read, nbytes: int, pool: SeenPool, chunk: SeenChunk, root: byte
     return _granules(read, pool, chunk, nr_units)
 
 
+def _zspages(read: Read, nbytes: int, pool: SeenPool, chunk: SeenChunk, root: bytes) -> Granules:
+    end = chunk.base + chunk.nr * pool.granule
+    mine: list[SeenZspage] = []
+    for zspage in observing.zspages_seen(read, nbytes, root):
+        # Of two that overlap, which only a change in between or garbage makes, the first is believed.
+        after = mine[-1].offset + mine[-1].nbytes if mine else chunk.base
+        if after <= zspage.offset <= end - zspage.nbytes:
+            mine.append(zspage)
+    return _granules(read, pool, chunk, zspages=tuple(mine))
+
+
 # A kind whose chunks are not simply granules says here what a chunk of it holds; None: nothing that makes sense.
-_OF_KIND: dict[str, Callable[[Read, int, SeenPool, SeenChunk, bytes], Granules | None]] = {"percpu": _units}
+_OF_KIND: dict[str, Callable[[Read, int, SeenPool, SeenChunk, bytes], Granules | None]] = {
+    "percpu": _units,
+    "zspool": _zspages,
+}
 
 
 def take(read: Read, nbytes: int, processes: list[Process], *, name: str | None, id: str) -> Picture:

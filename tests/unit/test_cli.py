@@ -577,3 +577,38 @@ def test_links_are_followed_within_the_tree():
     assert found.resolve("c/e/g") == "f/g"
     assert found.resolve("loop") == "loop"
     assert found.resolve("up") == "../x"
+
+
+# ---- compact
+
+
+def test_compact_gives_back_what_it_says(run):
+    with mp.Arena.create("c", "2M") as arena:
+        pool, other = arena.zspool("objects"), arena.zspool("other")
+        handles = [pool.alloc(1000) for _ in range(400)]
+        for handle in handles[::2]:
+            pool.free(handle)
+        promised = pool.can_compact() << 12
+        status, out, err = run("compact", "c", "--json")
+        assert (status, err) == (0, "")
+        first, second = json.loads(out)
+        assert (first["pool"], second["pool"]) == ("objects", "other")
+        assert first["freed_bytes"] == promised > 0 and first["moved"] > 0
+        assert first["memory_bytes"] == pool.stats().memory_bytes
+        assert (second["freed_bytes"], second["moved"]) == (0, 0)
+        status, out, _ = run("compact", "c", "other")
+        assert (status, out) == (0, "other: 0 B given back, 0 objects moved; 0 B in use\n")
+        assert all(pool.free(handle) is None for handle in handles[1::2])
+        other.destroy()
+    mp.Arena.unlink("c")
+
+
+def test_compact_of_what_cannot_be(run):
+    with mp.Arena.create("c", "1M") as arena:
+        arena.genpool("blocks", granule=64)
+        assert run("compact", "c") == (0, "no pool with objects that can be moved\n", "")
+        status, out, err = run("compact", "c", "blocks")
+        assert (status, out) == (1, "")
+        assert "no pool 'blocks' that can be compacted" in err
+    assert run("compact", "nothing")[0] == 1
+    mp.Arena.unlink("c")

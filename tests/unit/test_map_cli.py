@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import runpy
 import struct
@@ -15,7 +16,7 @@ import mempools as mp
 from mempools.edges import arenamap, cli, maptext
 from mempools.edges.drawing import Drawing, Rect, Text, shortened
 from mempools.layout.proctable import Process
-from mempools.objects.observing import RESERVE, STRUCT
+from mempools.objects.observing import RESERVE, STRUCT, memory_of, pools_seen, zspages_seen
 from mempools.picture import FREE, Granules, Picture, PoolPicture, Region
 
 PAGE = 4096
@@ -238,3 +239,86 @@ def test_the_figure_of_the_documentation_is_up_to_date():
     folder = Path(__file__).parents[2] / "docs" / "figures"
     for name, text in runpy.run_path(str(folder / "arena.py"))["FIGURES"].items():
         assert (folder / name).read_text() == text, "run `python docs/figures/arena.py`"
+
+
+# ---- zspages
+
+
+@pytest.fixture
+def objects():
+    """A pool of three classes; of the middle one every second object has been freed."""
+    with mp.Arena.create("z", "2M") as arena:
+        pool = arena.zspool("objects")
+        handles = [pool.alloc(1000) for _ in range(200)]
+        others = [pool.alloc(3000), pool.alloc(20_000)]
+        for handle in handles[::2]:
+            pool.free(handle)
+        yield pool
+        for handle in handles[1::2] + others:
+            pool.free(handle)
+        mp.Arena.unlink("z")
+
+
+def test_how_full_each_zspage_is(objects):
+    (pool,) = objects.arena.picture().pools
+    table = {row.size: row for row in objects.class_table() if row.pages_used}
+    rows = arenamap.class_rows(pool)
+    assert {row.slot_nbytes for row in rows} == set(table)
+    for row in rows:
+        info = table[row.slot_nbytes]
+        assert (len(row.inuse) * row.objs, sum(row.inuse)) == (info.obj_allocated, info.obj_used)
+        assert (row.pages, row.objs) == (info.pages_per_zspage, info.objs_per_zspage)
+        assert row.freeable == info.freeable * PAGE
+    assert pool.counters["objects"] == 102
+    assert pool.counters["nr_alloc"] == objects.stats().nr_alloc == 202
+    # Free slots count as free where pages are drawn; the pool's tables do not.
+    used = sum(round(z.nbytes * z.inuse / z.objs) for z in pool.zspages)
+    tables = pool.by_owner[STRUCT] - sum(z.nbytes for z in pool.zspages)
+    taken = sum(granules.taken(granules.address, granules.nbytes) for granules in pool.granules)
+    assert taken == pytest.approx(used + tables, abs=sum(1 for _ in pool.zspages))
+
+
+def test_zspages_in_every_form(objects, run, tmp_path):
+    status, text, err = run("map", "z")
+    assert (status, err) == (0, "")
+    assert re.search(r"^objects: \d+ zspages, \d+ % of slots in use, \d+ KiB to gain", text, re.MULTILINE)
+    assert re.search(r"^ +1 KiB +\d+ x \d+ KiB +\d+ % full █?[▁▂▃▄▅▆▇█]+$", text, re.MULTILINE)
+    assert run("map", "z", "-o", tmp_path / "z.svg")[0] == 0
+    svg = (tmp_path / "z.svg").read_text()
+    assert "How full the zspages of objects are" in svg and "slots in use</title>" in svg
+    status, text, _ = run("map", "z", "--json")
+    (pool,) = json.loads(text)["pools"]
+    assert sum(zspage["inuse"] for zspage in pool["zspages"]) == 102
+
+
+def test_many_classes_are_summed_up(run):
+    with mp.Arena.create("z", "4M") as arena:
+        pool = arena.zspool("objects")
+        handles = [pool.alloc(nbytes) for nbytes in range(100, 3000, 150)]
+        picture = arena.picture()
+        more = len(arenamap.class_rows(picture.pools[0])) - arenamap.MAX_CLASSES
+        assert more > 0
+        assert f" and {more} classes more" in list(maptext.lines(picture, 80, False))
+        assert f"and {more} classes more: " in arenamap.draw(picture).svg()
+        for handle in handles:
+            pool.free(handle)
+    mp.Arena.unlink("z")
+
+
+def test_a_zspool_of_garbage_is_drawn_all_the_same(objects):
+    """Descriptors of any content: what they say is held against the arena's and the class's bounds."""
+    arena = objects.arena
+    read = memory_of(arena._mapping)
+    (seen,) = [pool for pool in pools_seen(read, arena.nbytes) if pool.index]
+    root = bytearray(read(seen.root_nbytes, seen.root))
+    whole = zspages_seen(read, arena.nbytes, bytes(root))
+    assert len(whole) == objects.stats().zspages
+    dice = random.Random(3)
+    for _ in range(300):
+        garbage = bytearray(root)
+        at = dice.randrange(len(root) - 600)
+        garbage[at : at + 512] = dice.randbytes(512)
+        for zspage in zspages_seen(read, arena.nbytes, bytes(garbage)):
+            assert 0 <= zspage.offset <= arena.nbytes - zspage.nbytes and zspage.inuse <= zspage.objs
+    for size in (0, 1, 100, 1000):
+        assert zspages_seen(read, arena.nbytes, bytes(root[:size])) == []

@@ -1,6 +1,7 @@
 """L6: the picture of an arena as a drawing: the pages to scale, each pool to its own scale by holder, and who holds how much."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 from mempools import sizes
@@ -126,6 +127,9 @@ def draw(picture: Picture) -> Drawing:
     parts.append(Text(WIDTH - MARGIN, y, facts, 16, DIM, end=True))
     y = _arena(picture, colours, parts, y + 40)
     y = _pools(picture, colours, parts, y + 44)
+    for pool in picture.pools:
+        if any(pool.zspages):
+            y = _zspages(pool, colours, parts, y + 44)
     y = _holders(picture, colours, parts, y + 44)
     drawing.height = y + MARGIN
     parts.insert(0, Rect(0, 0, WIDTH, drawing.height, PAPER))
@@ -240,6 +244,98 @@ def pieces(granules: tuple[Granules, ...], nr: int) -> list[dict[int, int]]:
     return found
 
 
+# ---- zspages
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """The zspages of one size: `slot_nbytes` of a slot, `pages` and `objs` slots of a zspage, and how many slots of each are
+    `inuse`, the fullest first."""
+
+    slot_nbytes: int
+    pages: int
+    objs: int
+    inuse: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.inuse) * self.pages * PAGE
+
+    @property
+    def fullness(self) -> float:
+        return sum(self.inuse) / (self.objs * len(self.inuse))
+
+    @property
+    def freeable(self) -> int:
+        """Bytes that would be free if the objects were moved together."""
+        return (self.objs * len(self.inuse) - sum(self.inuse)) // self.objs * self.pages * PAGE
+
+
+def class_rows(pool: PoolPicture) -> list[ClassRow]:
+    """The classes of a pool that have zspages, those with most memory first."""
+    found: dict[tuple[int, int, int], list[int]] = {}
+    for zspage in pool.zspages:
+        found.setdefault((zspage.slot_nbytes, zspage.nbytes // PAGE, zspage.objs), []).append(zspage.inuse)
+    rows = [ClassRow(*shape, tuple(sorted(inuse, reverse=True))) for shape, inuse in found.items()]
+    return sorted(rows, key=lambda row: (-row.nbytes, row.slot_nbytes))
+
+
+def summary_of(rows: Sequence[ClassRow]) -> str:
+    """What a few of many classes stand for."""
+    nr, objects, slots = (sum(of(row) for row in rows) for of in (_nr, _objects, _slots))
+    freeable = sizes.text(sum(row.freeable for row in rows))
+    return f"{nr} zspages, {percent(objects, slots)} of slots in use, {freeable} to gain by compaction"
+
+
+def _nr(row: ClassRow) -> int:
+    return len(row.inuse)
+
+
+def _objects(row: ClassRow) -> int:
+    return sum(row.inuse)
+
+
+def _slots(row: ClassRow) -> int:
+    return row.objs * len(row.inuse)
+
+
+MAX_CLASSES = 12
+
+
+def _zspages(pool: PoolPicture, colours: Colours, parts: list[Rect | Text], y: float) -> float:
+    """A line for each class: its zspages side by side, the fullest first, each filled as high as it is full."""
+    rows = class_rows(pool)
+    title = fitting(f"How full the zspages of {pool.name} are", 17, INNER - 620)
+    _heading(parts, y, title, summary_of(rows))
+    y += 14
+    height, room = 20, WIDTH - MARGIN - _LEFT
+    for row in rows[:MAX_CLASSES]:
+        words = f"{sizes.text(row.slot_nbytes)}, {row.objs} in {sizes.text(row.pages * PAGE)}"
+        parts.append(Text(MARGIN, y + 15, words, 13))
+        full = f"{len(row.inuse)} zspages, {row.fullness:.0%} full"
+        parts.append(Text(_LEFT - 16, y + 15, full, 12, DIM, end=True))
+        parts.append(Rect(_LEFT, y, room, height, FREE_GRANULES, edge=EDGE))
+        nr = min(len(row.inuse), room // 2)
+        width = min(room / nr, 12.0)
+        shown = [row.inuse[len(row.inuse) * i // nr] for i in range(nr)]
+        x = float(_LEFT)
+        for inuse, group in groupby(shown):
+            part = len(list(group)) * width
+            tall = height * inuse / row.objs
+            title = f"{inuse} of {row.objs} slots in use"
+            if tall:
+                parts.append(Rect(x, y + height - tall, part, tall, colours.pools[pool.name], title))
+            x += part
+        if nr * width < room:
+            parts.append(Rect(x, y, room - nr * width, height, FREE_PAGES, edge=EDGE))
+        y += height + 6
+    if len(rows) > MAX_CLASSES:
+        words = f"and {len(rows) - MAX_CLASSES} classes more: {summary_of(rows[MAX_CLASSES:])}"
+        parts.append(Text(MARGIN, y + 15, words, 13, DIM))
+        y += height + 6
+    return y - 6
+
+
 def _holders(picture: Picture, colours: Colours, parts: list[Rect | Text], y: float) -> float:
     _heading(parts, y, "Who holds what in the pools", "bytes, part of the arena")
     y += 10
@@ -299,6 +395,7 @@ def as_json(picture: Picture) -> dict[str, object]:
                 "blocks": pool.nr_blocks,
                 "bytes_by_owner": {picture.owner(owner): nbytes for owner, nbytes in pool.by_owner.items()},
                 "counters": pool.counters,
+                "zspages": [vars(zspage) for zspage in pool.zspages],
             }
             for pool in picture.pools
         ],

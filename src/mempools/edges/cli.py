@@ -1,5 +1,5 @@
-"""L6: the command line: `mempools pack DIR NAME`, `ls`, `cat`, `stat`, `map`, `top`, `verify`, `unpack`, `rm`, `check`,
-`recover`, `gc`, `litmus`.
+"""L6: the command line: `mempools pack DIR NAME`, `ls`, `cat`, `stat`, `map`, `top`, `compact`, `verify`, `unpack`, `rm`,
+`check`, `recover`, `gc`, `litmus`.
 
 Exit status: 0, 1 for "no" (a difference, a missing key, a failure that a message explains), 2 for wrong usage, 130
 after Ctrl-C. Results go to standard output, everything else to standard error.
@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from mempools import sizes
 from mempools.arena import Arena
-from mempools.edges import arenamap, checking, maptext, stat
+from mempools.edges import arenamap, checking, compacting, maptext, stat
 from mempools.edges import pack as packing
 from mempools.edges.tree import key_of, path_of
 from mempools.errors import Corrupt, PoolError
@@ -262,6 +262,17 @@ def _top(args: argparse.Namespace) -> Result:
 # ---- keeping house
 
 
+def _compact(args: argparse.Namespace) -> Result:
+    with _attach(args.name) as arena:
+        found = compacting.compact(arena, args.pool)
+    if args.json:
+        _print_json([vars(row) for row in found])
+    else:
+        for line in compacting.lines(found):
+            _print(line)
+    return 0
+
+
 def _rm(args: argparse.Namespace) -> Result:
     removed = []
     for name in args.name:
@@ -327,38 +338,7 @@ def _gc(args: argparse.Namespace) -> Result:
 def _litmus(args: argparse.Namespace) -> Result:
     from mempools.edges import litmus  # not loaded for the other commands
 
-    expected = litmus.Expected(args.expect) if args.expect else None
-    paths = list(litmus.files(args.path))
-    if not paths:
-        raise ValueError(f"there is no file *.litmus below {' or '.join(args.path)}")
-    names = [litmus.shown_name(path, args.path) for path in paths]
-    width = max(map(len, names), default=0)
-    if args.csv:
-        _print(litmus.csv_line(litmus.COLUMNS))
-    status = 0
-    rows = []
-    results = litmus.results(paths, promises=args.promises, timeout=args.timeout or None, jobs=args.jobs)
-    for name, result in zip(names, results, strict=True):
-        if result.verdict == "error":
-            status = 1
-        difference = expected.difference(result) if expected else None
-        if args.json:
-            rows.append(litmus.json_row(result, name) | ({"difference": difference} if difference else {}))
-        elif args.csv:
-            _print(litmus.csv_line(litmus.row(result, name)))
-        elif expected is None:
-            _print(litmus.table_line(result, name, width))
-        elif difference:
-            _print(f"{name}: {difference}")
-        if result.note and (args.csv or expected) and not args.json:
-            _warn(f"{name}: {result.verdict}: {result.note}")
-        sys.stdout.flush()
-    if args.json:
-        _print_json(rows)
-    if expected:
-        _warn(expected.summary())
-        status = 1 if expected.nr_differing else status
-    return status
+    return litmus.command(args, _print, _warn)
 
 
 # ---- the parser
@@ -401,6 +381,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("-n", "--count", type=_count, metavar="N", help="looks until it ends; without it, until you quit")
     sub.add_argument("-b", "--batch", action="store_true", help="print the tables one after the other")
     sub.add_argument("-s", "--sort", choices=("memory", "rate", "growth", "name"), default="memory")
+    sub = command("compact", _compact, "move objects together, and give back the memory that this frees")
+    sub.add_argument("name", metavar="NAME")
+    sub.add_argument("pool", metavar="POOL", nargs="*", help="all that can be compacted, if none is given")
     sub = command("verify", _verify, "compare a directory with an arena, byte by byte")
     sub.add_argument("directory", metavar="DIR")
     sub.add_argument("name", metavar="NAME")

@@ -1,9 +1,12 @@
 """`mempools litmus`: litmus tests from the command line, in a table, as CSV or JSON, and against known verdicts."""
 
+import argparse
 import csv
 import io
+import json
 import os
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -12,7 +15,7 @@ from multiprocessing import get_context
 from mempools.check import litmus
 from mempools.check.litmus import Result, files
 
-__all__ = ["Expected", "files", "results"]
+__all__ = ["Expected", "command", "files", "results"]
 
 COLUMNS = ("file", "verdict", "final_states", "executions", "seconds")
 
@@ -111,3 +114,42 @@ class Expected:
         if self.nr_unknown:
             parts.append(f"{self.nr_unknown} not in the list")
         return ", ".join(parts)
+
+
+# ---- the command
+
+
+def command(args: argparse.Namespace, put: Callable[[str], None], warn: Callable[[str], None]) -> int:
+    """The exit status. Lines of results go to `put`, others to `warn`."""
+    expected = Expected(args.expect) if args.expect else None
+    paths = list(files(args.path))
+    if not paths:
+        raise ValueError(f"there is no file *.litmus below {' or '.join(args.path)}")
+    names = [shown_name(path, args.path) for path in paths]
+    width = max(map(len, names), default=0)
+    if args.csv:
+        put(csv_line(COLUMNS))
+    status = 0
+    rows = []
+    found = results(paths, promises=args.promises, timeout=args.timeout or None, jobs=args.jobs)
+    for name, result in zip(names, found, strict=True):
+        if result.verdict == "error":
+            status = 1
+        difference = expected.difference(result) if expected else None
+        if args.json:
+            rows.append(json_row(result, name) | ({"difference": difference} if difference else {}))
+        elif args.csv:
+            put(csv_line(row(result, name)))
+        elif expected is None:
+            put(table_line(result, name, width))
+        elif difference:
+            put(f"{name}: {difference}")
+        if result.note and (args.csv or expected) and not args.json:
+            warn(f"{name}: {result.verdict}: {result.note}")
+        sys.stdout.flush()
+    if args.json:
+        put(json.dumps(rows, indent=2))
+    if expected:
+        warn(expected.summary())
+        status = 1 if expected.nr_differing else status
+    return status

@@ -7,14 +7,25 @@ from string import ascii_lowercase
 from typing import TextIO
 
 from mempools import sizes
-from mempools.edges.arenamap import cell_bytes, cells, holder_rows, percent
+from mempools.edges.arenamap import (
+    MAX_CLASSES,
+    ClassRow,
+    cell_bytes,
+    cells,
+    class_rows,
+    holder_rows,
+    percent,
+    summary_of,
+)
 from mempools.edges.drawing import shortened
+from mempools.objects.observing import PAGE
 from mempools.picture import Picture, Region
 
 MIN_WIDTH, MAX_ROWS = 40, 16
 _LETTERS = ascii_lowercase  # beyond them it begins again
 # Of the 256 colours of terminals, those next to the drawing's: a background, and what can be read on it.
 _COLOURS = ((32, 231), (214, 16), (36, 231), (166, 231), (117, 16), (175, 16), (142, 16), (95, 231))
+_EIGHTHS = " ▁▂▃▄▅▆▇█"
 _RESET = "\x1b[0m"
 
 
@@ -51,11 +62,29 @@ def lines(picture: Picture, width: int, colour: bool) -> Iterator[str]:
         )
         mark = f" {letter.upper()} "
         yield (_painted(mark, letter, colour) + line[: width - len(mark)]).rstrip()
+    for pool in picture.pools:
+        if rows := class_rows(pool):
+            yield ""
+            yield f"{shortened(pool.name, name_width)}: {summary_of(rows)}"[:width]
+            for shape in rows[:MAX_CLASSES]:
+                bar = _bar(shape, min(32, width - 46))
+                words = f"{len(shape.inuse)} x {sizes.text(shape.pages * PAGE)}"
+                full = percent(sum(shape.inuse), shape.objs * len(shape.inuse))
+                yield f" {sizes.text(shape.slot_nbytes):>9} {words:>16} {full:>7} full {bar}".rstrip()
+            if len(rows) > MAX_CLASSES:
+                yield f" and {len(rows) - MAX_CLASSES} classes more"
     yield ""
     words_width = min(36, width - 21)
     for _, words, nbytes in holder_rows(picture):
         words = shortened(words, words_width)
         yield f" {words:<{words_width}} {sizes.text(nbytes):>9} {percent(nbytes, picture.nbytes):>8}"
+
+
+def _bar(row: ClassRow, width: int) -> str:
+    """The zspages of a class, the fullest first, each as high as it is full; some of them where there are many."""
+    nr = min(len(row.inuse), width)
+    shown = (row.inuse[len(row.inuse) * i // nr] for i in range(nr))
+    return "".join(_EIGHTHS[-(-8 * inuse // row.objs)] for inuse in shown)
 
 
 def _character(region: Region, taken: float, letters: dict[str, str]) -> str:

@@ -77,14 +77,14 @@ def _allocated(pool: PoolPicture) -> int | None:
     c = pool.counters
     if not c:
         return None
-    if pool.kind == "percpu":
+    if pool.kind in ("percpu", "zspool"):
         return c["nr_alloc"]
     return c["changes"] if pool.kind == "store" else c["backend"] + c["reserve"]
 
 
 def _freed(pool: PoolPicture) -> int | None:
-    if pool.kind == "percpu" and pool.counters:
-        return pool.counters["nr_alloc"] - pool.nr_blocks
+    if pool.kind in ("percpu", "zspool") and pool.counters:
+        return pool.counters["nr_alloc"] - count_of(pool)
     return pool.counters["frees"] if pool.kind == "mempool" and pool.counters else None
 
 

@@ -158,7 +158,8 @@ class ZsPoolStats:
     could give back, about.
 
     Since the pool was made, by all processes: pages that compaction gave back (`pages_compacted`, zs_pool_stats in
-    mm/zsmalloc.c), objects that it moved, and how often it passed one by that somebody was reading (`skipped`)."""
+    mm/zsmalloc.c), objects that it moved, and how often it passed one by that somebody was reading (`skipped`); `nr_alloc`:
+    objects that were allocated."""
 
     objects: int
     zspages: int
@@ -168,6 +169,7 @@ class ZsPoolStats:
     pages_compacted: int
     moved: int
     skipped: int
+    nr_alloc: int
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,16 @@ from cython.cimports.mempools.parts.owners import OWNER_META, OWNER_RESERVE, OWN
 from cython.cimports.mempools.pools.hashindex import NR_STRIPES, IndexRoot
 from cython.cimports.mempools.pools.percpuindex import MAX_BLOCKS, MAX_UNITS, PerCpuTable
 from cython.cimports.mempools.pools.reserve import NR_WAITER_WORDS, Reserve
+from cython.cimports.mempools.pools.zsgeometry import MAX_CHAIN, MIN_CHAIN, Geometry, geometry_of
+from cython.cimports.mempools.pools.zstable import (
+    INLINE_DESCS,
+    NR_SEGMENTS,
+    Descriptor,
+    ZsClass,
+    ZsRoot,
+    desc_class,
+    desc_offset,
+)
 
 from mempools.objects.poolobject import KIND_NAMES
 
@@ -78,6 +88,17 @@ class SeenPool:
     shares: int
     shares_nbytes: int
     chunks: tuple[SeenChunk, ...]
+
+
+@dataclass(frozen=True)
+class SeenZspage:
+    """`nbytes` from `offset` on, `objs` slots of `slot_nbytes`, of which `inuse` hold objects."""
+
+    offset: int
+    nbytes: int
+    slot_nbytes: int
+    objs: int
+    inuse: int
 
 
 def memory_of(mapping: Mapping):
@@ -161,7 +182,7 @@ def counters_seen(kind: str, root: bytes) -> dict:
         return _percpu(root)
     if kind == "store" and len(root) >= cython.sizeof(IndexRoot):
         return _store(root)
-    return {}
+    return _zspool(root) if kind == "zspool" else {}
 
 
 @cython.cfunc
@@ -220,3 +241,75 @@ def units_seen(root: bytes) -> tuple:
     if table.ready != 1 or not 0 < table.nr_units <= MAX_UNITS or not 0 < table.unit_nbytes <= MAX_BLOCKS * PAGE_BYTES:
         return 0, 0
     return table.nr_units, table.unit_nbytes
+
+
+# ---- zspages
+
+
+@cython.cfunc
+def _geometry(root: bytes) -> cython.pointer(Geometry):
+    """NULL: it is not the root of a ZsPool, or one that is being made."""
+    r: cython.pointer(ZsRoot) = cython.cast(cython.pointer(ZsRoot), cython.cast(cython.p_char, root))
+    if len(root) < cython.sizeof(ZsRoot) or not MIN_CHAIN <= r.chain <= MAX_CHAIN:
+        return cython.NULL
+    g: cython.pointer(Geometry) = geometry_of(r.chain)
+    return g if len(root) >= cython.sizeof(ZsRoot) + g.nr * cython.sizeof(ZsClass) else cython.NULL
+
+
+@cython.cfunc
+def _zspool(root: bytes) -> dict:
+    r: cython.pointer(ZsRoot) = cython.cast(cython.pointer(ZsRoot), cython.cast(cython.p_char, root))
+    g: cython.pointer(Geometry) = _geometry(root)
+    k: cython.pointer(ZsClass)
+    c: cython.int
+    if g == cython.NULL:
+        return {}
+    found: dict = {
+        "objects": 0,
+        "zspages": 0,
+        "nr_alloc": 0,
+        "pages_compacted": r.pages_compacted,
+        "nr_moved": r.nr_moved,
+        "nr_skipped": r.nr_skipped,
+    }
+    k = cython.cast(cython.pointer(ZsClass), r + 1)
+    for c in range(g.nr):
+        found["objects"] += k[c].inuse
+        found["zspages"] += k[c].nr_zspages
+        found["nr_alloc"] += k[c].nr_alloc
+    return found
+
+
+def zspages_seen(read, nbytes, root: bytes) -> list:
+    """The zspages that the descriptors of a ZsPool's root name, by their place; [] for other roots."""
+    r: cython.pointer(ZsRoot) = cython.cast(cython.pointer(ZsRoot), cython.cast(cython.p_char, root))
+    g: cython.pointer(Geometry) = _geometry(root)
+    k: cython.int
+    found: list = []
+    if g == cython.NULL:
+        return found
+    raw: bytes = bytes(cython.cast(cython.p_char, r.first_descs)[: INLINE_DESCS * cython.sizeof(Descriptor)])
+    _zspages(g, raw, nbytes, found)
+    for k in range(1, NR_SEGMENTS):
+        size: object = PAGE_BYTES << k
+        offset: object = r.descs[k]
+        if offset == 0 or offset > nbytes or size > nbytes - offset:
+            break
+        _zspages(g, read(size, offset), nbytes, found)
+    found.sort(key=lambda zspage: zspage.offset)
+    return found
+
+
+@cython.cfunc
+def _zspages(g: cython.pointer(Geometry), raw: bytes, nbytes: object, found: list):
+    descs: cython.pointer(Descriptor) = cython.cast(cython.pointer(Descriptor), cython.cast(cython.p_char, raw))
+    i: cython.Py_ssize_t
+    c: uint64_t
+    for i in range(len(raw) // cython.sizeof(Descriptor)):
+        c = desc_class(descs[i].word)
+        if descs[i].word == 0 or c >= g.nr:
+            continue
+        offset: object = desc_offset(descs[i].word)
+        size: object = g.shapes[c].pages * PAGE_BYTES
+        if offset <= nbytes and size <= nbytes - offset and descs[i].inuse <= g.shapes[c].objs:
+            found.append(SeenZspage(offset, size, g.shapes[c].size, g.shapes[c].objs, descs[i].inuse))

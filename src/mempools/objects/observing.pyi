@@ -36,7 +36,16 @@ class SeenPool:
     shares_nbytes: int
     chunks: tuple[SeenChunk, ...]
 
+@dataclass(frozen=True)
+class SeenZspage:
+    offset: int
+    nbytes: int
+    slot_nbytes: int
+    objs: int
+    inuse: int
+
 def memory_of(mapping: Any) -> _Read: ...
 def pools_seen(read: _Read, nbytes: int) -> list[SeenPool]: ...
 def counters_seen(kind: str, root: bytes) -> dict[str, int]: ...
 def units_seen(root: bytes) -> tuple[int, int]: ...
+def zspages_seen(read: _Read, nbytes: int, root: bytes) -> list[SeenZspage]: ...

@@ -140,8 +140,10 @@ class ZsClasses(PoolObject):
         objects: uint64_t = 0
         zspages: uint64_t = 0
         pages: uint64_t = 0
+        nr_alloc: uint64_t = 0
         self.check_open()
         for c in range(self.g.nr):
+            nr_alloc += read_once(cython.address(zs_class(self.ref, c).nr_alloc), b"zsclasses.look")
             nr = read_once(cython.address(zs_class(self.ref, c).nr_zspages), b"zsclasses.look")
             objects += read_once(cython.address(zs_class(self.ref, c).inuse), b"zsclasses.look")
             zspages += nr
@@ -155,6 +157,7 @@ class ZsClasses(PoolObject):
             read_once(cython.address(zs_root(self.ref).pages_compacted), b"zsclasses.look"),
             read_once(cython.address(zs_root(self.ref).nr_moved), b"zsclasses.look"),
             read_once(cython.address(zs_root(self.ref).nr_skipped), b"zsclasses.look"),
+            nr_alloc,
         )
 
     def check(self) -> None:

@@ -193,6 +193,10 @@ def alloc_locked(
     status = pop_slot_locked(pool, g, c, d, cython.address(at))
     if status != OK:
         return status
+    # Before the object is there: deaths leave a count that is too high rather than too low for the objects.
+    write_once(
+        cython.address(k.nr_alloc), read_once(cython.address(k.nr_alloc), b"zsalloc.count") + 1, b"zsalloc.count"
+    )
     write_once(
         header_of(pool, g, d, read_once(cython.address(d.word), b"zsalloc.alloc"), at),
         index << 32 | nbytes << 1 | 1,

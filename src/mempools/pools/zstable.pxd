@@ -46,7 +46,8 @@ cdef struct ZsClass:           # written under the lock; statistics read without
     uint64_t nr_zspages
     uint64_t heads[NR_GROUPS]  # first zspage of each group + 1
     uint64_t counts[NR_GROUPS]
-    uint64_t pad2[4]
+    uint64_t nr_alloc          # objects allocated, ever: a statistic
+    uint64_t pad2[3]
 
 cdef struct Descriptor:        # 64 bytes, of a zspage; written under the class's lock
     uint64_t word              # 0: unused; its offset in the arena (whole pages) | its class + 1; constant while objects live
