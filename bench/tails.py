@@ -18,7 +18,7 @@ RANKS = {"median": 0.5, "99 %": 0.99, "99.9 %": 0.999, "99.99 %": 0.9999, "worst
 
 
 def beside(work: Callable[[], object] | None) -> tuple[int, int]:
-    """A child that does work() over and over; its process id (0: none), and the end of a pipe that it writes to when it begins."""
+    """A child that does work() over and over; its process id (0: none), and a pipe it has said on that it begins."""
     if work is None:
         return 0, -1
     ready = os.pipe()
