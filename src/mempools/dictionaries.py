@@ -26,8 +26,7 @@ _HEADER = struct.Struct("<IIQQQ")  # version, samples, their bytes: as they are,
 _VERSION = 1
 _LARGEST = 1 << 16  # bytes of a value that a dictionary is used for: it knows beginnings
 _SAMPLES_PER_BYTE = 100  # zstd's advice: bytes of samples for a byte of dictionary
-_LEAST_SAMPLES = 8
-_PLACES = 64  # of the store's table that samples are taken from
+_LEAST_SAMPLES, _LEAST_BYTES = 8, 1024  # zstd 1.5 crashes on samples of ten bytes in all
 _FIRST_TRAINING = 1000  # values
 DEFAULT_NBYTES = 32768
 
@@ -197,8 +196,11 @@ class Dictionaries:
         zstd = codecs._zstd_module()
         taken = [bytes(memoryview(sample)) for sample in (self.sample(nbytes) if samples is None else samples)]
         taken = [sample[:_LARGEST] for sample in taken if sample]
-        if len(taken) < _LEAST_SAMPLES:
-            raise ValueError(f"{len(taken)} samples are too few for a dictionary: at least {_LEAST_SAMPLES}")
+        if len(taken) < _LEAST_SAMPLES or sum(map(len, taken)) < _LEAST_BYTES:
+            raise ValueError(
+                f"{len(taken)} samples of {sum(map(len, taken))} bytes are too few for a dictionary: at least {_LEAST_SAMPLES} "
+                f"of {_LEAST_BYTES} are needed"
+            )
         try:
             raw = zstd.train_dict(taken, nbytes).dict_content
         except zstd.ZstdError as error:
@@ -215,24 +217,20 @@ class Dictionaries:
         return self.add(entry)
 
     def sample(self, nbytes: int) -> Iterator[bytes]:
-        """Values from all over the store, enough for a dictionary of nbytes."""
-        end = self._index.nr_buckets
+        """Values enough for a dictionary of nbytes: those of the first buckets, for keys are in buckets by their hashes."""
         left = nbytes * _SAMPLES_PER_BYTE
-        for place in range(min(_PLACES, end)):
-            share = left // (_PLACES - place)
-            cursor, stop = end * place // _PLACES, end * (place + 1) // _PLACES
-            while cursor < stop and share > 0:
-                cursor, keys = storescan.scan(self._index, cursor)
-                for key in keys:
-                    found = self._index.get(key)
-                    if found is None:
-                        continue
-                    value = self._decoded(*found)[:_LARGEST]
-                    yield value
-                    share -= len(value)
-                    left -= len(value)
-                    if share <= 0:
-                        break
+        cursor, end = 0, self._index.nr_buckets
+        while cursor < end:
+            cursor, keys = storescan.scan(self._index, cursor)
+            for key in keys:
+                found = self._index.get(key)
+                if found is None:  # deleted since
+                    continue
+                value = self._decoded(*found)[:_LARGEST]
+                yield value
+                left -= len(value)
+                if left <= 0:
+                    return
 
     def _decoded(self, number: int, nbytes: int, stored: bytes) -> bytes:
         if number == WITH_DICTIONARY:

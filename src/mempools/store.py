@@ -333,7 +333,7 @@ class Store(MutableMapping[Key, bytes]):
 
         New values of up to 64 KiB are compressed with it from now on, by every process that has the store open; those that are
         there stay as they are, readable. Small values gain most: see the benchmarks. `samples`: bytes-like objects; without
-        them values from all over the store, 100 bytes for a byte of dictionary. `nbytes`: of the dictionary at most, 256 to
+        them values of the store, 100 bytes for a byte of dictionary. `nbytes`: of the dictionary at most, 256 to
         1 MiB. Takes a second or so; the interpreter's lock is free while zstd trains. Training again makes another dictionary.
 
         PoolError if the store's codec is not zstd, or it has 255 dictionaries; ValueError if the samples are too few or

@@ -117,38 +117,46 @@ def fail_to_compute(arg: cython.p_void) -> cython.void:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def compute_both(stage: cython.pointer(Stage), first: uint64_t, second: uint64_t) -> cython.void:
-    outer: uint64_t = 0
-    inner: uint64_t = 0
-    if claim(stage, first, 0, cython.address(outer)) != OK:
-        engine_fail(b"a wait is refused, and there is no circle")
-        return
-    if claim(stage, second, outer, cython.address(inner)) == OK:
-        finish(stage, inner)
+def need(stage: cython.pointer(Stage), hash: uint64_t) -> cython.void:
+    """A computation under way asks for another value."""
+    ticket: uint64_t = 0
+    if claim(stage, hash, me(stage).address, cython.address(ticket)) == OK:
+        finish(stage, ticket)
     else:
         me(stage).found[_REFUSED] = 1
-    finish(stage, outer)
+    finish(stage, me(stage).address)
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def a_needs_b(arg: cython.p_void) -> cython.void:
-    compute_both(stage_of(arg), _A, _B)
+def need_a(arg: cython.p_void) -> cython.void:
+    need(stage_of(arg), _A)
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def b_needs_a(arg: cython.p_void) -> cython.void:
-    compute_both(stage_of(arg), _B, _A)
+def need_b(arg: cython.p_void) -> cython.void:
+    need(stage_of(arg), _B)
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def needs_itself(arg: cython.p_void) -> cython.void:
-    compute_both(stage_of(arg), _A, _A)
+def compute(arg: cython.p_void) -> cython.void:
+    """What was claimed before."""
+    stage: cython.pointer(Stage) = stage_of(arg)
+    write_block(value_of(stage), _MARK)
+    finish(stage, me(stage).address)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def recover_and_ask(arg: cython.p_void) -> cython.void:
+    recover_the_first(arg)
+    get_or_compute(arg)
 
 
 # ---- how it must end
@@ -253,31 +261,51 @@ def scene_fails(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def set_claimed(stage: cython.pointer(Stage), actor: uint32_t, hash: uint64_t) -> cython.int:
+    """A computation that is under way from the start."""
+    return flights_claim(
+        cython.address(stage.actors[actor].pool), hash, 0, 0, cython.address(stage.actors[actor].address)
+    )
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def scene_circle(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    if set_table(e, memory) != 0:
+    if set_table(e, memory) != 0 or set_claimed(stage_of(e.arg), 0, _A) != OK or set_claimed(stage_of(e.arg), 1, _B) != OK:
         return -1
     e.timeouts = 0
-    return play(e, final_circle, a_needs_b, b_needs_a, cython.NULL)
+    return play(e, final_circle, need_b, need_a, cython.NULL)
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_itself(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    if set_table(e, memory) != 0:
+    if set_table(e, memory) != 0 or set_claimed(stage_of(e.arg), 0, _A) != OK:
         return -1
     e.timeouts = 0
-    return play(e, final_refused, needs_itself, get_or_compute, cython.NULL)
+    return play(e, final_refused, need_a, get_or_compute, cython.NULL)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_claimer_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    if set_table(e, memory) != 0:
+        return -1
+    e.may_die = 1
+    return play(e, final_there, get_or_compute, recover_and_ask, cython.NULL)
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_computer_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    if set_table(e, memory) != 0:
+    if set_table(e, memory) != 0 or set_claimed(stage_of(e.arg), 0, _A) != OK:
         return -1
     e.may_die = 1
-    return play(e, final_there, get_or_compute, recover_the_first, get_or_compute)
+    return play(e, final_there, compute, recover_the_first, get_or_compute)
 
 
 @cython.cfunc
@@ -309,7 +337,7 @@ register_scene(
 )
 register_scene(
     b"flights.circle",
-    b"two processes compute two values, each of which needs the other: one of them is told, nobody sleeps for ever",
+    b"two processes compute two values, and each asks for the other: one at most is told, and nobody sleeps for ever",
     b"I2",
     2,
     STAGE_BYTES,
@@ -324,8 +352,16 @@ register_scene(
     scene_itself,
 )
 register_scene(
+    b"flights.claimer-dies",
+    b"a process is killed anywhere from the claim of a flight to its end: another one computes after its recovery",
+    b"I2 I28",
+    2,
+    STAGE_BYTES,
+    scene_claimer_dies,
+)
+register_scene(
     b"flights.computer-dies",
-    b"the computing process is killed anywhere: its flight ends with its recovery, and who waits computes",
+    b"the computing process is killed anywhere while another one waits: the flight ends with the recovery, and who waits computes",
     b"I2 I28",
     3,
     STAGE_BYTES,
