@@ -2,8 +2,8 @@
 
 from mempools import lockdep
 from mempools.arena import Arena
-from mempools.edges import arrays as _arrays  # noqa: F401  areas as numpy arrays
 from mempools.dictionaries import DictionaryInfo
+from mempools.edges import arrays as _arrays  # noqa: F401  areas as numpy arrays
 from mempools.errors import (
     BadSnapshot,
     Busy,

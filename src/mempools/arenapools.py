@@ -173,8 +173,8 @@ class ArenaPools:
         `codec`: "none", "lz4", "zstd", "zstd:LEVEL" or a registered one; without it the store's own, and for a new store
         lz4 if its package is installed. `size`: a fixed share of the arena; without it the store grows on demand.
         `dictionary`: as soon as 1000 values have been put through the object that this returns, a thread trains a dictionary
-        (`Store.train`), unless the store has one by then; PoolError if the codec is not zstd. No put waits for it. LayoutMismatch if the store has another codec or size. The rest as for `genpool`. Thread-safe, process-safe,
-        not lock-free."""
+        (`Store.train`), unless the store has one by then; PoolError if the codec is not zstd. No put waits for it. LayoutMismatch
+        if the store has another codec or size. The rest as for `genpool`. Thread-safe, process-safe, not lock-free."""
         from mempools.store import Store, open_store
 
         arena: Any = self  # whoever has pools is an Arena

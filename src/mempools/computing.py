@@ -39,7 +39,9 @@ def _hash(store: Any, key: Any) -> int:
     raw = key.encode() if isinstance(key, str) else bytes(key)
     if len(raw) > _MOST_KEY:
         raise ValueError(f"a key has at most {_MOST_KEY} bytes, this one {len(raw)}")
-    digest = hashlib.blake2b(raw, digest_size=8, key=store.name.encode(), person=b"str" if isinstance(key, str) else b"bytes")
+    digest = hashlib.blake2b(
+        raw, digest_size=8, key=store.name.encode(), person=b"str" if isinstance(key, str) else b"bytes"
+    )
     return int.from_bytes(digest.digest(), "little") or 1
 
 
@@ -47,7 +49,7 @@ def _table(store: Any) -> FlightTable:
     table = store.__dict__.get("_flights")
     if table is None:
         table = store._flights = open_flights(store.arena, store.arena._mapping, True)
-    return table  # type: ignore[no-any-return]
+    return table
 
 
 def _plain(value: Any, key: Any) -> bytes:
@@ -56,14 +58,12 @@ def _plain(value: Any, key: Any) -> bytes:
     try:
         return memoryview(value).tobytes()
     except TypeError:
-        raise TypeError(
-            f"compute() of {key!r} is to return a bytes-like object, not {type(value).__name__}"
-        ) from None
+        raise TypeError(f"compute() of {key!r} is to return a bytes-like object, not {type(value).__name__}") from None
 
 
 class _Flight:
-    """What the caller may come to compute, for the time of a `with` block. The flight ends with the block, or if a signal's handler
-    raises on the way there, with this object."""
+    """What the caller may come to compute, for the time of a `with` block. The flight ends with the block, or if a signal's
+    handler raises on the way there, with this object."""
 
     def __init__(self, table: FlightTable) -> None:
         self._table = table

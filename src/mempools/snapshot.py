@@ -152,7 +152,7 @@ class _Reader:
 
     def records(self) -> Iterator[_Record]:
         count = 0
-        dictionaries = set()
+        dictionaries: set[int] = set()
         while True:
             digest = self._digest.digest()
             head = self._take(_RECORD.size)
@@ -200,7 +200,7 @@ def _makes_sense(record: _Record, dictionaries: set[int]) -> bool:
 
 
 def _open(path: str | os.PathLike[str]) -> IO[bytes]:
-    return open(os.fsdecode(path), "rb", buffering=1 << 20)  # noqa: SIM115
+    return open(os.fsdecode(path), "rb", buffering=1 << 20)
 
 
 def read_through(path: str | os.PathLike[str]) -> tuple[str, int, int]:

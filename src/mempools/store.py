@@ -292,16 +292,14 @@ class Store(MutableMapping[Key, bytes]):
         return snapshot.load(self, path, replace)
 
     @classmethod
-    def restore(
-        cls, path: str | os.PathLike[str], arena: Arena, name: str, *, size: int | str | None = None
-    ) -> Self:
+    def restore(cls, path: str | os.PathLike[str], arena: Arena, name: str, *, size: int | str | None = None) -> Self:
         """The store `name` of an arena, made if absent, with the codec of the store that was saved in the file `path`, whose
         entries are put into it. Errors as of `load` and `Arena.store`."""
         from mempools import snapshot
 
         store = open_store(cls, arena, name, snapshot.read_through(path)[0], size)
         store.load(path)
-        return store  # type: ignore[no-any-return]
+        return store
 
     # ---- the store itself
 

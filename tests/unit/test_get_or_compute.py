@@ -82,9 +82,10 @@ def test_two_keys_are_computed_beside_each_other(store):
         meet.wait()
         return b"v"
 
-    assert in_threads(
-        lambda: store.get_or_compute("a", compute), lambda: store.get_or_compute("b", compute)
-    ) == [b"v", b"v"]
+    assert in_threads(lambda: store.get_or_compute("a", compute), lambda: store.get_or_compute("b", compute)) == [
+        b"v",
+        b"v",
+    ]
 
 
 def test_an_exception_goes_to_its_own_caller_and_another_takes_over(store):

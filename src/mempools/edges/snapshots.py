@@ -25,7 +25,9 @@ def add_commands(command: Callable[..., argparse.ArgumentParser], size: Callable
     sub.add_argument("name", metavar="NAME")
     sub.add_argument("file", metavar="FILE", help="replaced, when the new one is whole")
     sub.add_argument("--store", help="which, if the arena has several")
-    sub = command("load", lambda args: _load(args, say), "put the entries of a file that `save` has written into a store")
+    sub = command(
+        "load", lambda args: _load(args, say), "put the entries of a file that `save` has written into a store"
+    )
     sub.add_argument("file", metavar="FILE")
     sub.add_argument("name", metavar="NAME", help="an arena, made if absent")
     sub.add_argument("--store", help="which, if the arena has several; made if absent")

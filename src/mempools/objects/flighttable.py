@@ -14,7 +14,7 @@ if not cython.compiled:
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.layout.mapping import Mapping
 from cython.cimports.mempools.layout.structs import KIND_FLIGHTS
-from cython.cimports.mempools.parts.status import BUSY, EXHAUSTED, INTERRUPTED, INVALID, NOT_FOUND, OK, TIMED_OUT
+from cython.cimports.mempools.parts.status import BUSY, EXHAUSTED, INVALID, NOT_FOUND, OK, TIMED_OUT
 from cython.cimports.mempools.pools.flights import (
     FLIGHT_HALF,
     FLIGHT_OF_NOBODY,
@@ -42,7 +42,8 @@ _SLICE_NS = cython.declare(uint64_t, 20_000_000)
 @cython.no_gc_clear
 @cython.cclass
 class FlightTable(PoolObject):
-    """The flights of an arena. Made by `open_flights`. Thread-safe, process-safe; waits for a lock, so not for signal handlers."""
+    """The flights of an arena. Made by `open_flights`. Thread-safe, process-safe; waits for a lock, so not for signal
+    handlers."""
 
     def __init__(self):
         raise TypeError("a FlightTable comes from open_flights")
@@ -57,9 +58,9 @@ class FlightTable(PoolObject):
         raise Corrupt(f"{self.name!r} is no table of flights (status {status})")
 
     def claim(self, hash: uint64_t, outer: uint64_t, place: list) -> tuple:
-        """(CLAIMED, ticket): the caller computes, as part of `outer`, and has to `finish`; the ticket is then in `place` too, before
-        any signal's handler can run. (TAKEN, ticket): `wait` for that. (CIRCLE, ticket): whoever computes it waits for the
-        caller's own. Exhausted if too much is being computed."""
+        """(CLAIMED, ticket): the caller computes, as part of `outer`, and has to `finish`; the ticket is then in `place` too,
+        before any signal's handler can run. (TAKEN, ticket): `wait` for that. (CIRCLE, ticket): whoever computes it waits for
+        the caller's own. Exhausted if too much is being computed."""
         ticket: uint64_t = 0
         status: cython.int
         self.check_open()
@@ -99,8 +100,8 @@ class FlightTable(PoolObject):
         return status == OK
 
     def wait(self, ticket: uint64_t, timeout_ns: uint64_t) -> bool:
-        """Sleeps until the flight has ended, or the time is over; whether it has ended. The dead are recovered meanwhile. A signal's
-        handler runs at once, and may raise."""
+        """Sleeps until the flight has ended, or the time is over; whether it has ended. The dead are recovered meanwhile. A
+        signal's handler runs at once, and may raise."""
         status: cython.int
         nap: uint64_t
         self.check_open()

@@ -3,12 +3,14 @@ from typing import Any, final
 from mempools.layout.mapping import Mapping
 from mempools.objects.poolobject import PoolObject
 
+NAME: str
 CLAIMED: int
 TAKEN: int
 CIRCLE: int
 
 @final
 class FlightTable(PoolObject):
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
     def claim(self, hash: int, outer: int, place: list[int]) -> tuple[int, int]: ...
     def finish(self, ticket: int, /) -> bool: ...
     def wait(self, ticket: int, timeout_ns: int) -> bool: ...

@@ -285,7 +285,8 @@ def end(pool: cython.pointer(PoolRef), flight: cython.pointer(Flight)) -> cython
 @cython.nogil
 @cython.exceptval(check=False)
 def flights_finish(pool: cython.pointer(PoolRef), ticket: uint64_t, timeout_ns: uint64_t) -> cython.int:
-    """The flight has ended, whatever came of it. NOT_FOUND: it was not this process's (a child made by fork). Else as the lock."""
+    """The flight has ended, whatever came of it. NOT_FOUND: it was not this process's (of a child made by fork). Else as
+    of the lock."""
     flight: cython.pointer(Flight)
     status: cython.int = lock(pool, timeout_ns)
     if status != OK:
@@ -360,9 +361,11 @@ def flights_check(
                 wrong[0] |= FLIGHT_HALF
             continue
         nr[0] += 1
-        if owner == 0 or owner > NR_SLOTS or read_once(
-            cython.address(pool.arena.slots[owner].state), b"flights.check"
-        ) & 0xFF != STATE_LIVE:
+        if (
+            owner == 0
+            or owner > NR_SLOTS
+            or read_once(cython.address(pool.arena.slots[owner].state), b"flights.check") & 0xFF != STATE_LIVE
+        ):
             wrong[0] |= FLIGHT_OF_NOBODY
         for j in range(i):
             if read_once(cython.address(hashes[j]), b"flights.check") == hash:

@@ -59,7 +59,9 @@ _REFUSED = cython.declare(cython.int, 1)
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def claim(stage: cython.pointer(Stage), hash: uint64_t, outer: uint64_t, ticket: cython.pointer(uint64_t)) -> cython.int:
+def claim(
+    stage: cython.pointer(Stage), hash: uint64_t, outer: uint64_t, ticket: cython.pointer(uint64_t)
+) -> cython.int:
     """Until the flight is the caller's, or the wait is refused."""
     status: cython.int
     while True:
@@ -272,7 +274,11 @@ def set_claimed(stage: cython.pointer(Stage), actor: uint32_t, hash: uint64_t) -
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_circle(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    if set_table(e, memory) != 0 or set_claimed(stage_of(e.arg), 0, _A) != OK or set_claimed(stage_of(e.arg), 1, _B) != OK:
+    if (
+        set_table(e, memory) != 0
+        or set_claimed(stage_of(e.arg), 0, _A) != OK
+        or set_claimed(stage_of(e.arg), 1, _B) != OK
+    ):
         return -1
     e.timeouts = 0
     return play(e, final_circle, need_b, need_a, cython.NULL)
@@ -361,7 +367,7 @@ register_scene(
 )
 register_scene(
     b"flights.computer-dies",
-    b"the computing process is killed anywhere while another one waits: the flight ends with the recovery, and who waits computes",
+    b"a process is killed anywhere from the value to the end of its flight, while another waits: that one computes or sees it",
     b"I2 I28",
     3,
     STAGE_BYTES,
