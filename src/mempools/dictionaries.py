@@ -38,8 +38,8 @@ DEFAULT_NBYTES = 32768
 class DictionaryInfo:
     """A dictionary of a store; all but `number` and `nr_samples` in bytes.
 
-    `nbytes`: of the dictionary. `nr_samples`: values that it was trained on. `sample_bytes`: some hundred of these, `plain_bytes`:
-    the same compressed without it, `stored_bytes`: with it, each by itself."""
+    `nbytes`: of the dictionary. `nr_samples`: values that it was trained on. `sample_bytes`: some hundred of these,
+    `plain_bytes`: the same compressed without it, `stored_bytes`: with it, each by itself."""
 
     number: int
     nbytes: int
@@ -104,6 +104,7 @@ class Dictionaries:
         self._codec = codec
         self._known: dict[int, Dictionary] = {}
         self._infos: dict[int, DictionaryInfo] = {}
+        self._lengths: dict[int, int] = {}
         self._counting: Iterator[int] | None = None
         self._next_training = 0
         self._worker = Worker()
@@ -163,14 +164,20 @@ class Dictionaries:
         number = storewords.dictionary(self._index) if self._codec.id == ZSTD else 0
         return self.info(number) if number else None
 
-    def held(self) -> tuple[int, int]:
-        """How many entries are dictionaries, also one that is not current yet, and their bytes."""
-        nr = nbytes = 0
+    def nr_held(self) -> int:
+        """How many entries are dictionaries, also one that is not current yet."""
+        nr = 0
         while self._index.contains(key_of(nr + 1)):
             nr += 1
-            info = self.info(nr)
-            nbytes += info.nbytes + _HEADER.size if info else 0
-        return nr, nbytes
+        return nr
+
+    def held(self) -> tuple[int, int]:
+        """The same, and their bytes."""
+        numbers = range(1, self.nr_held() + 1)
+        for number in numbers:
+            if number not in self._lengths:
+                self._lengths[number] = len(self.entry(number) or b"")
+        return len(numbers), sum(self._lengths[number] for number in numbers)
 
     def entry(self, number: int) -> bytes | None:
         """As it is stored: for `save`."""

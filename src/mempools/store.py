@@ -144,7 +144,7 @@ class Store(MutableMapping[Key, bytes]):
 
     def __len__(self) -> int:
         """Entries now. A sum of counts that others change meanwhile."""
-        return storescan.sizes(self._index)[0] - self._dictionaries.held()[0]
+        return storescan.sizes(self._index)[0] - self._dictionaries.nr_held()
 
     def __iter__(self) -> Iterator[Key]:
         cursor, end = 0, self._index.nr_buckets

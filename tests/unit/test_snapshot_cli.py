@@ -44,6 +44,18 @@ def test_there_and_back(run, named, tmp_path):
         arena.check()
 
 
+def test_stat_tells_of_a_dictionary(run, named):
+    for i in range(300):
+        named[f"k{i}"] = b'{"user": "user%d", "city": "Ulm", "number": %d}' % (i, i * i)
+    _, out, _ = run("stat", "t")
+    assert "trained" not in out
+    named.train(nbytes=1024)
+    _, out, _ = run("stat", "t")
+    assert "dictionary 1: its samples " in out
+    _, out, _ = run("stat", "t", "--json")
+    assert json.loads(out)["stores"]["s"]["dictionary"]["nr_samples"] == 300
+
+
 def test_json(run, named, tmp_path):
     path = tmp_path / "f"
     _, out, _ = run("save", "t", path, "--json")
