@@ -170,17 +170,14 @@ def _got(store: Any, key: Any, flight: _Flight, computed: Any) -> bytes:
 
 
 def get_or_compute(store: Any, key: Any, compute: Callable[[], Any], timeout: float | None) -> bytes:
-    """What `Store.get_or_compute` does."""
-    value: bytes | None = store.get(key)
-    if value is not None:
-        return value
+    """What `Store.get_or_compute` does when it has not found the value."""
     wait = _Wait(store, key, timeout)
     checked = False
     while True:
         with wait.flight() as flight:
             ticket = wait.claim(flight)
             if ticket == 0:
-                value = store.get(key)  # of who has finished since the last look
+                value: bytes | None = store.get(key)  # of who has finished since the last look
                 return _got(store, key, flight, compute()) if value is None else value
         if not checked:
             wait.check()
@@ -192,16 +189,13 @@ def get_or_compute(store: Any, key: Any, compute: Callable[[], Any], timeout: fl
 
 
 async def aget_or_compute(store: Any, key: Any, compute: Callable[[], Any], timeout: float | None) -> bytes:
-    """What `Store.aget_or_compute` does. Other processes cannot wake a task: it looks again, at most 20 ms later."""
-    value: bytes | None = store.get(key)
-    if value is not None:
-        return value
+    """What `Store.aget_or_compute` does when it has not found the value. Other processes cannot wake a task: it looks again, at most 20 ms later."""
     wait = _Wait(store, key, timeout)
     seconds = _FIRST_NAP
     while True:
         with wait.flight() as flight:
             if wait.claim(flight) == 0:
-                value = store.get(key)
+                value: bytes | None = store.get(key)
                 if value is not None:
                     return value
                 found = compute()

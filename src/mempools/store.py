@@ -221,6 +221,9 @@ class Store(MutableMapping[Key, bytes]):
 
         The note is in a table of the arena, 20 KiB, made by the first call. Thread-safe, process-safe; waits, so not for signal
         handlers. The nearest relative in the kernel is the page cache's lock on a page that is being read."""
+        value: bytes | None = self.get(key)
+        if value is not None:
+            return value
         from mempools import computing
 
         return computing.get_or_compute(self, key, compute, timeout)
@@ -228,6 +231,9 @@ class Store(MutableMapping[Key, bytes]):
     async def aget_or_compute(self, key: Key, compute: Callable[[], Any], *, timeout: float | None = None) -> bytes:
         """`await`: as `get_or_compute`, for tasks of an event loop; `compute` may be a coroutine function. A task that waits
         looks again every 20 ms at the latest. Cancelled while it computes, it leaves that to another."""
+        value: bytes | None = self.get(key)
+        if value is not None:
+            return value
         from mempools import computing
 
         return await computing.aget_or_compute(self, key, compute, timeout)
