@@ -1,7 +1,9 @@
 """`Store.get_or_compute` between processes: once, whoever is killed, forks or is interrupted."""
 
 import itertools
+import mmap
 import os
+import random
 import signal
 import time
 
@@ -230,3 +232,59 @@ def test_a_kill_of_the_one_that_recovers(store, site):
         if status == 0:
             break
     assert n > 1
+
+
+@pytest.mark.kill
+def test_random_kills(store, soak_seconds):
+    """Computations that ask for others, in processes that are killed at random: what is there is whole, and nobody hangs."""
+    keys = [f"k{i}" for i in range(8)]
+    done = mp.AtomicU64(mmap.mmap(-1, 8))
+
+    def value(key):
+        return f"{key};".encode() * 50
+
+    def work(seed):
+        rng = random.Random(seed)
+
+        def compute(key, depth):
+            if depth < 3 and rng.random() < 0.5:
+                try:
+                    other = rng.choice(keys)
+                    assert store.get_or_compute(other, lambda: compute(other, depth + 1)) == value(other)
+                except mp.WaitForbidden:
+                    pass
+            time.sleep(rng.random() * 0.002)
+            if rng.random() < 0.1:
+                raise ZeroDivisionError
+            return value(key)
+
+        while True:
+            key = rng.choice(keys)
+            try:
+                assert store.get_or_compute(key, lambda key=key: compute(key, 0)) == value(key)
+            except (mp.WaitForbidden, ZeroDivisionError):
+                pass
+            done.add(1)
+            if rng.random() < 0.3:
+                store.pop(rng.choice(keys), None)
+
+    seeds = itertools.count()
+    children = [start(lambda seed=seed: work(seed), 0) for seed in itertools.islice(seeds, 4)]
+    rng = random.Random(7)
+    end = time.monotonic() + soak_seconds
+    while time.monotonic() < end:
+        time.sleep(rng.random() * 0.05)
+        seen = done.load()
+        until(lambda seen=seen: done.load() > seen + 10)
+        victim = rng.randrange(len(children))
+        os.kill(children[victim], signal.SIGKILL)
+        assert status_of(children[victim]) == -signal.SIGKILL  # it had not failed before
+        seed = next(seeds)
+        children[victim] = start(lambda seed=seed: work(seed), 0)
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+        assert status_of(child) == -signal.SIGKILL
+    store.arena.recover()
+    assert table(store).look() == (0, [])
+    assert all(store[key] == value(key) for key in store)
+    assert store.get_or_compute("k0", lambda: value("k0")) == value("k0")

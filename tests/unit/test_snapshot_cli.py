@@ -56,6 +56,16 @@ def test_stat_tells_of_a_dictionary(run, named):
     assert json.loads(out)["stores"]["s"]["dictionary"]["nr_samples"] == 300
 
 
+def test_the_table_of_computations_is_a_pool_like_others(run, named):
+    named.get_or_compute("new", lambda: b"v")
+    for command in ("map", "stat"):
+        status, out, err = run(command, "t")
+        assert (status, err) == (0, "")
+        assert ".flights" in out
+    status, _, err = run("check", "t")
+    assert (status, err) == (0, "")
+
+
 def test_json(run, named, tmp_path):
     path = tmp_path / "f"
     _, out, _ = run("save", "t", path, "--json")

@@ -128,6 +128,9 @@ class FlightTable(PoolObject):
             with cython.nogil:
                 status = flights_give_up(self.ref, outer, _SLICE_NS)
 
+    def __repr__(self) -> str:
+        return f"<the computations in {self.arena!r}>"
+
     def look(self) -> tuple:
         """How many flights there are, and a line for each contradiction."""
         nr: uint64_t = 0
