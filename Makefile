@@ -44,12 +44,12 @@ develop: $(VENV)/.locked
 	$(run) $(pip) install --no-build-isolation --no-deps -e . -Cbuild-dir=$(build_dir)
 
 test: build
-	$(run) python -m pytest $(PYTEST_ARGS)
+	$(run) python -m pytest -n auto $(PYTEST_ARGS)
 
 # The tests of the pools with the debug mode on that looks for deadlocks: it has nothing to say.
 lockdep: build
 	$(run) MEMPOOLS_DEBUG=lockdep python -m pytest tests/unit tests/process \
-	  -k "pool or percpu or store or contexts or holders or examples" $(PYTEST_ARGS)
+	  -n auto -k "pool or percpu or store or contexts or holders or examples" $(PYTEST_ARGS)
 
 # Packs this Python's own library into shared memory, then reads it back in other processes.
 demo: build

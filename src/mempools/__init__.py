@@ -2,8 +2,10 @@
 
 from mempools import lockdep
 from mempools.arena import Arena
+from mempools.dictionaries import DictionaryInfo
 from mempools.edges import arrays as _arrays  # noqa: F401  areas as numpy arrays
 from mempools.errors import (
+    BadSnapshot,
     Busy,
     Corrupt,
     Exhausted,
@@ -50,9 +52,11 @@ __all__ = [
     "Arena",
     "ArenaInfo",
     "AtomicU64",
+    "BadSnapshot",
     "Block",
     "Busy",
     "Corrupt",
+    "DictionaryInfo",
     "Exhausted",
     "GenPool",
     "LayoutMismatch",

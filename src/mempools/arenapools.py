@@ -165,17 +165,20 @@ class ArenaPools:
             raise ValueError(f"size {size!r}: at least 64 KiB, for the largest zspage")
         return open_zspool(self, self._mapping, name, chain, limit)
 
-    def store(self, name: str, *, codec: str | None = None, size: int | str | None = None) -> "Store":
+    def store(
+        self, name: str, *, codec: str | None = None, size: int | str | None = None, dictionary: bool = False
+    ) -> "Store":
         """The Store `name`, made if absent.
 
         `codec`: "none", "lz4", "zstd", "zstd:LEVEL" or a registered one; without it the store's own, and for a new store
         lz4 if its package is installed. `size`: a fixed share of the arena; without it the store grows on demand.
-        LayoutMismatch if the store has another codec or size. The rest as for `genpool`. Thread-safe, process-safe,
-        not lock-free."""
+        `dictionary`: as soon as 1000 values have been put through the object that this returns, a thread trains a dictionary
+        (`Store.train`), unless the store has one by then; PoolError if the codec is not zstd. No put waits for it. LayoutMismatch
+        if the store has another codec or size. The rest as for `genpool`. Thread-safe, process-safe, not lock-free."""
         from mempools.store import Store, open_store
 
         arena: Any = self  # whoever has pools is an Arena
-        return open_store(Store, arena, name, codec, size)
+        return open_store(Store, arena, name, codec, size, dictionary)
 
     # ---- for what arrives
 

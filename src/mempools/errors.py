@@ -31,6 +31,10 @@ class LayoutMismatch(PoolError):
     """Not an arena, an arena of another version or machine, or a pool of another configuration."""
 
 
+class BadSnapshot(PoolError, ValueError):
+    """A file that is no snapshot of a store, or not all of one, or of another version."""
+
+
 class WouldBlock(Exhausted):
     """Nothing is there now, and the caller said that it may not wait, or it has waited as long as it may."""
 

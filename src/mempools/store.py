@@ -4,12 +4,14 @@ The index and the entries are in pools/hashindex.py, behind objects/storeindex.p
 a mapping. Nothing here knows where the bytes lie.
 """
 
-from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
+import os
+from collections.abc import Callable, ItemsView, Iterable, Iterator, MutableMapping, ValuesView
 from dataclasses import dataclass
 from typing import Any, Self
 
 from mempools import codecs, sizes
 from mempools.arena import Arena
+from mempools.dictionaries import DEFAULT_NBYTES, WITH_DICTIONARY, ZSTD, Dictionaries, DictionaryInfo
 from mempools.errors import Corrupt, LayoutMismatch, PoolError
 from mempools.objects import storescan
 from mempools.objects.storeindex import StoreIndex, open_index
@@ -30,8 +32,9 @@ class StoreStats:
     """What is in a store; all but `count` in bytes.
 
     `logical_bytes`: the values. `stored_bytes`: the values as they are stored, compressed. `memory_bytes`: the arena memory
-    that they take, with keys, headers, rounding, index table and owner map. `capacity_bytes`: what the store has taken from
-    the arena so far for its entries. The numbers are read one after another while others write.
+    that they take, with keys, headers, rounding, dictionaries, index table and owner map. `capacity_bytes`: what the store has
+    taken from the arena so far for its entries. `dictionary_bytes`: all dictionaries. The numbers are read one after another
+    while others write.
     """
 
     count: int
@@ -39,6 +42,7 @@ class StoreStats:
     stored_bytes: int
     memory_bytes: int
     capacity_bytes: int
+    dictionary_bytes: int = 0
 
     @property
     def ratio(self) -> float:
@@ -91,6 +95,7 @@ class Store(MutableMapping[Key, bytes]):
         self._codec = codec
         self._number = codec.id
         self._compress = codec.compress
+        self._dictionaries = Dictionaries(index, codec)
 
     @classmethod
     def attach(cls, name: str) -> Self:
@@ -121,9 +126,12 @@ class Store(MutableMapping[Key, bytes]):
     def __setitem__(self, key: Key, value: Any) -> None:
         nbytes = len(value) if type(value) is bytes else memoryview(value).nbytes
         if self._number:
-            stored = self._compress(value)
+            if self._number == ZSTD:
+                number, stored = self._dictionaries.encode(value, nbytes)
+            else:
+                number, stored = self._number, self._compress(value)
             if len(stored) < nbytes:
-                self._put_stored(key, self._number, nbytes, stored)
+                self._put_stored(key, number, nbytes, stored)
                 return
         self._put_stored(key, 0, nbytes, value)
 
@@ -136,7 +144,7 @@ class Store(MutableMapping[Key, bytes]):
 
     def __len__(self) -> int:
         """Entries now. A sum of counts that others change meanwhile."""
-        return storescan.sizes(self._index)[0]
+        return storescan.sizes(self._index)[0] - self._dictionaries.nr_held()
 
     def __iter__(self) -> Iterator[Key]:
         cursor, end = 0, self._index.nr_buckets
@@ -160,7 +168,7 @@ class Store(MutableMapping[Key, bytes]):
 
     def _decode(self, key: Key, number: int, nbytes: int, stored: bytes) -> bytes:
         """A value from what is stored; Corrupt if that is not what the codec has made."""
-        codec = self._codec if number == self._number else codecs.by_id(number)
+        codec = self._codec if number == self._number else self._codec_of(number)
         try:
             value = codec.decompress(stored, nbytes)
         except MemoryError:
@@ -170,6 +178,9 @@ class Store(MutableMapping[Key, bytes]):
         if len(value) != nbytes:
             raise Corrupt(f"{key!r}: codec {codec.name} made {len(value)} bytes of a value that had {nbytes}")
         return value
+
+    def _codec_of(self, number: int) -> codecs.Codec:
+        return self._dictionaries if number == WITH_DICTIONARY else codecs.by_id(number)
 
     # ---- in one step
 
@@ -189,11 +200,43 @@ class Store(MutableMapping[Key, bytes]):
             if value is not None:
                 return value
             nbytes = memoryview(default).nbytes
-            stored, number = self._codec.compress(default), self._codec.id
+            if self._number == ZSTD:
+                number, stored = self._dictionaries.encode(default, nbytes)
+            else:
+                number, stored = self._number, self._compress(default)
             if len(stored) >= nbytes:
                 stored, number = default, 0
             if self._index.put(key, number, nbytes, stored, True):
                 return bytes(default)
+
+    def get_or_compute(self, key: Key, compute: Callable[[], Any], *, timeout: float | None = None) -> bytes:
+        """The value; if there is none, what `compute()` returns (bytes-like), which then is the value for everybody.
+
+        Of all threads and processes that ask for the key at the same time, one calls its `compute`, the others wait and get
+        the value. If that one is killed, or its `compute` raises, one of those who wait computes instead: the exception goes to
+        the caller whose `compute` raised it. `timeout`: seconds that the caller waits for others, WouldBlock when they are over.
+        WaitForbidden where the wait would never end (`compute` asks for its own key, or two computations for each other's), and
+        on an event loop's thread, if another computes. What a task or callback of `compute` asks for counts as asked by it; what
+        a thread of its own asks for does not. Exhausted if the value, or the note that it is being computed, has no room.
+
+        The note is in a table of the arena, 20 KiB, made by the first call. Thread-safe, process-safe; waits, so not for signal
+        handlers. The nearest relative in the kernel is the page cache's lock on a page that is being read."""
+        value: bytes | None = self.get(key)
+        if value is not None:
+            return value
+        from mempools import computing
+
+        return computing.get_or_compute(self, key, compute, timeout)
+
+    async def aget_or_compute(self, key: Key, compute: Callable[[], Any], *, timeout: float | None = None) -> bytes:
+        """`await`: as `get_or_compute`, for tasks of an event loop; `compute` may be a coroutine function. A task that waits
+        looks again every 20 ms at the latest. Cancelled while it computes, it leaves that to another."""
+        value: bytes | None = self.get(key)
+        if value is not None:
+            return value
+        from mempools import computing
+
+        return await computing.aget_or_compute(self, key, compute, timeout)
 
     def clear(self) -> None:
         """Delete the keys that are there, one after another."""
@@ -218,7 +261,7 @@ class Store(MutableMapping[Key, bytes]):
                 raise ValueError(f"{key!r} has {nbytes} bytes, the buffer only {len(target)}")
             target = target[:nbytes]
         if number:
-            codec = codecs.by_id(number)
+            codec = self._codec_of(number)
             try:
                 codec.decompress_into(stored, target)
             except MemoryError:
@@ -230,6 +273,39 @@ class Store(MutableMapping[Key, bytes]):
         else:
             target[:] = stored
         return nbytes
+
+    # ---- in a file
+
+    def save(self, path: str | os.PathLike[str]) -> int:
+        """Write all entries into the file `path`, as they are stored, with the dictionaries they need; how many.
+
+        The file is made beside it under another name, synced, and renamed: on any failure (OSError: the disk is full) `path` is
+        what it was before. Others may write meanwhile: each entry is whole, and one that is there from the start to the end of
+        the call is in the file; the file is of no single moment. Thread-safe, process-safe; blocks."""
+        from mempools import snapshot
+
+        return snapshot.save(self, path)
+
+    def load(self, path: str | os.PathLike[str], *, replace: bool = True) -> int:
+        """Put all entries of a file that `save` has written into the store; how many were put.
+
+        They keep their codecs, whatever the store's own is, and their dictionaries come with them. Keys that are there already
+        get the file's values, or with `replace=False` keep their own. The file is read through first: BadSnapshot if a byte of it
+        is missing or wrong, and nothing was put. Exhausted if there is no room: its message says how many are in. Thread-safe,
+        process-safe; each entry is put in one step, all of them are not."""
+        from mempools import snapshot
+
+        return snapshot.load(self, path, replace)
+
+    @classmethod
+    def restore(cls, path: str | os.PathLike[str], arena: Arena, name: str, *, size: int | str | None = None) -> Self:
+        """The store `name` of an arena, made if absent, with the codec of the store that was saved in the file `path`, whose
+        entries are put into it. Errors as of `load` and `Arena.store`."""
+        from mempools import snapshot
+
+        store = open_store(cls, arena, name, snapshot.read_through(path)[0], size)
+        store.load(path)
+        return store
 
     # ---- the store itself
 
@@ -251,12 +327,35 @@ class Store(MutableMapping[Key, bytes]):
     def stats(self) -> StoreStats:
         """Sizes now. Thread-safe, process-safe, takes no lock."""
         count, logical, stored, taken, table, capacity = storescan.sizes(self._index)
+        nr, nbytes = self._dictionaries.held()
+        count, logical, stored = count - nr, logical - nbytes, stored - nbytes
         # A granule of 64 bytes has its byte in the owner map and an eighth of a bit in the summary.
-        return StoreStats(count, logical, stored, taken + taken // 64 + taken // 4096 + table, capacity)
+        return StoreStats(count, logical, stored, taken + taken // 64 + taken // 4096 + table, capacity, nbytes)
+
+    def train(self, samples: Iterable[Any] | None = None, *, nbytes: int = DEFAULT_NBYTES) -> int:
+        """Make a dictionary of what values have in common; the number it has in the store, 1 to 255.
+
+        New values of up to 64 KiB are compressed with it from now on, by every process that has the store open; those that are
+        there stay as they are, readable. Small values gain most: see the benchmarks. `samples`: bytes-like objects; without
+        them values of the store, 100 bytes for a byte of dictionary. `nbytes`: of the dictionary at most, 256 to
+        1 MiB. Takes a second or so; the interpreter's lock is free while zstd trains. Training again makes another dictionary.
+
+        PoolError if the store's codec is not zstd, or it has 255 dictionaries; ValueError if the samples are too few or
+        too small; Exhausted if it has no room. Thread-safe, process-safe; killed anywhere it leaves the store whole."""
+        if not 256 <= nbytes <= 1 << 20:
+            raise ValueError(f"nbytes {nbytes}: 256 to 1 MiB for a dictionary")
+        return self._dictionaries.train(samples, nbytes)
+
+    @property
+    def dictionary(self) -> DictionaryInfo | None:
+        """The dictionary that new values are compressed with, and what it did for its samples; None: there is none."""
+        return self._dictionaries.current()
 
     def check(self) -> None:
         """Walk everything; Corrupt, with a line for each contradiction. Writers wait meanwhile, a part of the keys at a time."""
-        problems = storescan.check(self._index)
+        from mempools import computing
+
+        problems = storescan.check(self._index) + computing.problems(self.arena)
         if problems:
             raise Corrupt("; ".join(problems))
 
@@ -291,8 +390,14 @@ def default_codec() -> codecs.Codec:
         return codecs.get("none")
 
 
-def open_store(cls: type[Store], arena: Arena, name: str, codec: str | None, size: int | str | None) -> Any:
+def open_store(
+    cls: type[Store], arena: Arena, name: str, codec: str | None, size: int | str | None, dictionary: bool = False
+) -> Any:
     """What `Arena.store` does: the store of that name, made if absent."""
+    if dictionary:
+        store = open_store(cls, arena, name, codec, size)
+        store._dictionaries.train_by_itself()
+        return store
     limit = 0 if size is None else sizes.parse(size)
     buckets = min(max((limit or arena.nbytes) // _BYTES_PER_BUCKET, _MIN_BUCKETS), _MAX_BUCKETS)
     wanted = None if codec is None else codecs.get(codec)

@@ -4,17 +4,15 @@ are all that there are."""
 
 import contextlib
 import mmap
-import os
 import random
-import signal
 import time
 import zlib
 
 import pytest
-from children import in_child, start, status_of
+from children import start, status_of
+from soaking import Soak
 
 from mempools import Arena, Busy, Exhausted, NotOwned, StaleHandle
-from mempools.check import steps
 
 PLACES = 64  # on the board, half of them each writer's
 SIZES = 16, 60, 200, 500, 1450, 2000, 3000, 4000, 6000, 12000
@@ -139,85 +137,19 @@ def test_writers_readers_and_a_compactor():
             assert is_whole(place.pool.read_bytes(place.look(index))) if place.look(index) else True
 
 
-class Soak:
-    def __init__(self, place, seed):
-        self.place = place
-        self.rng = random.Random(seed)
-        self.kills = self.deaths = self.rounds = 0
-        self.workers = {}
-
-    def begin(self, role):
-        seed = self.rng.randrange(1 << 30)
-        place = self.place
-        work = {
-            "writer 0": lambda: place.write(0, seed, 1 << 30),
-            "writer 1": lambda: place.write(1, seed, 1 << 30),
-            "reader 0": lambda: place.read(seed, 1 << 30),
-            "reader 1": lambda: place.read(seed, 1 << 30),
-            "compactor": lambda: place.compact(seed, 1 << 30),
-        }[role]
-        step = self.rng.randrange(1, 20_000) if self.rng.random() < 0.5 else 0
-
-        def until_killed():
-            with steps.kill_at(step) if step else contextlib.nullcontext():
-                work()
-
-        self.workers[start(until_killed, 0)] = role
-
-    def end(self, pid):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        assert status_of(pid) == -signal.SIGKILL
-        self.kills += 1
-        return self.workers.pop(pid)
-
-    def gone(self):
-        """Those that have died at a step of their own."""
-        while self.workers:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
-                return
-            role = self.workers.pop(pid)
-            assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL, f"{role} found something wrong"
-            self.deaths += 1
-            self.begin(role)
-
-    def run(self, seconds):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            for role in ("writer 0", "writer 1", "reader 0", "reader 1", "compactor"):
-                self.begin(role)
-            for _ in range(10):
-                time.sleep(self.rng.uniform(0.005, 0.05))
-                self.gone()
-                self.begin(self.end(self.rng.choice(list(self.workers))))
-                if self.rng.random() < 0.3:  # else the living recover, or nobody for a while
-                    self.place.arena.recover()
-            for pid in list(self.workers):
-                self.end(pid)
-            # A recovery that dies, too.
-            in_child(lambda: self.recover_and_die(self.rng.randrange(1, 3000)))
-            self.place.check()
-            self.rounds += 1
-
-    def recover_and_die(self, step):
-        with steps.kill_at(step):
-            self.place.arena.recover()
-
-
 @pytest.mark.kill
 @pytest.mark.timeout(0)
 def test_random_kills(soak_seconds):
     with ground() as place:
-        soak = Soak(place, 20261126)
-        try:
-            soak.run(soak_seconds)
-        finally:
-            for pid in list(soak.workers):
-                soak.end(pid)
-            stats = place.pool.stats()
-            print(
-                f"{soak.kills} processes killed, {soak.deaths} more at a step of their own, in {soak.rounds} rounds; "
-                f"{stats.moved} objects moved, {stats.skipped} passed by, {stats.pages_compacted} pages came back"
-            )
+        roles = {
+            "writer 0": lambda seed: place.write(0, seed, 1 << 30),
+            "writer 1": lambda seed: place.write(1, seed, 1 << 30),
+            "reader 0": lambda seed: place.read(seed, 1 << 30),
+            "reader 1": lambda seed: place.read(seed, 1 << 30),
+            "compactor": lambda seed: place.compact(seed, 1 << 30),
+        }
+        soak = Soak(place.arena, roles, place.check, 20261126)
+        soak.run(soak_seconds)
+        stats = place.pool.stats()
+        print(f"{soak}; {stats.moved} objects moved, {stats.skipped} passed by, {stats.pages_compacted} pages came back")
     assert soak.rounds

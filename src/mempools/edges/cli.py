@@ -1,5 +1,5 @@
 """L6: the command line: `mempools pack DIR NAME`, `ls`, `cat`, `stat`, `map`, `top`, `compact`, `verify`, `unpack`, `rm`,
-`check`, `recover`, `gc`, `litmus`.
+`check`, `recover`, `gc`, `save`, `load`, `litmus`.
 
 Exit status: 0, 1 for "no" (a difference, a missing key, a failure that a message explains), 2 for wrong usage, 130
 after Ctrl-C. Results go to standard output, everything else to standard error.
@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from mempools import sizes
 from mempools.arena import Arena
-from mempools.edges import arenamap, checking, compacting, maptext, stat
+from mempools.edges import arenamap, checking, compacting, maptext, snapshots, stat
 from mempools.edges import pack as packing
 from mempools.edges.tree import key_of, path_of
 from mempools.errors import Corrupt, PoolError
@@ -46,6 +46,11 @@ def _print(line: str) -> None:
 
 def _print_json(value: Any) -> None:
     _print(json.dumps(value, indent=2))
+
+
+def _say(args: argparse.Namespace, found: dict[str, Any], line: str) -> Result:
+    _print_json(found) if args.json else _print(line)
+    return 0
 
 
 def _warn(line: str) -> None:
@@ -400,6 +405,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("name", metavar="NAME")
     sub = command("gc", _gc, "remove the arenas that dead processes left")
     sub.add_argument("--all", action="store_true", help="files that are no arenas too")
+    snapshots.add_commands(command, _size, _say)
     sub = command("litmus", _litmus, "ask the model checker's memory about litmus tests of the kernel's memory model")
     sub.add_argument("path", metavar="FILE_OR_DIR", nargs="+", help="*.litmus below a directory")
     sub.add_argument("--csv", action="store_true", help="print CSV")

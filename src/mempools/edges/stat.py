@@ -70,6 +70,8 @@ def _store(store: Store) -> dict[str, Any]:
         "memory_bytes": stats.memory_bytes,
         "ratio": round(stats.ratio, 3),
         "compression": round(stats.compression, 3),
+        "dictionary": store.dictionary and asdict(store.dictionary),
+        "dictionary_bytes": stats.dictionary_bytes,
     }
 
 
@@ -123,6 +125,12 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
             nbytes = stats[f"{label}_bytes"]
             yield f"  {label:<8}{sizes.text(nbytes):>10}  {nbytes} bytes"
         yield f"  ratio   {stats['ratio']:>10.2f}  logical / memory ({stats['compression']:.2f} by the codec)"
+        if made := stats["dictionary"]:
+            without, with_it = (made["sample_bytes"] / made[f"{kind}_bytes"] for kind in ("plain", "stored"))
+            yield (
+                f"  trained {sizes.text(made['nbytes']):>10}  dictionary {made['number']}: its samples {with_it:.2f} by the "
+                f"codec, without it {without:.2f}"
+            )
     for name, stats in found["mempools"].items():
         yield f"mempool  {name!r}, elements of {sizes.text(stats['element_bytes'])}"
         yield f"  reserve {stats['curr_nr']:>10} of {stats['min_nr']}, low-water mark {stats['low_water']}"

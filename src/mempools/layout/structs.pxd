@@ -33,6 +33,7 @@ cdef enum:
     KIND_PERCPU_POOL = 6       # its root is a Mempool's
     KIND_ZSPOOL = 7
     KIND_METRICS = 9
+    KIND_FLIGHTS = 10
     NR_KINDS = 16
 
     # low byte of ProcSlot.state, PoolEntry.state and ShareRecord.state; see the modules that own them

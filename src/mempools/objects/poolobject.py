@@ -56,6 +56,7 @@ KIND_NAMES = {
     6: "percpu_pool",
     7: "zspool",
     9: "metrics",
+    10: "flights",
 }
 
 

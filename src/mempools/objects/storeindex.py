@@ -36,6 +36,7 @@ from cython.cimports.mempools.pools.hashcommit import index_delete, index_lock, 
 from cython.cimports.mempools.pools.hashindex import (
     ENTRY_SHIFT,
     KEY_BYTES,
+    KEY_RESERVED,
     KEY_STR,
     MAX_KEY,
     MAX_TRIES,
@@ -57,6 +58,7 @@ from cython.cimports.mempools.pools.hashindex import (
 from cython.cimports.mempools.pools.hashscan import IndexStats, index_stats
 
 from mempools.errors import Corrupt, Exhausted
+from mempools.objects.reservedkey import ReservedKey
 
 register_module(cython.address(this_module_step))
 
@@ -114,6 +116,9 @@ class StoreIndex(PoolObject):
             status = index_key(self.ref, key, data, size, KEY_STR)
         elif isinstance(name, bytes):
             status = index_key(self.ref, key, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), KEY_BYTES)
+        elif isinstance(name, ReservedKey):
+            raw: bytes = name.raw  # lives as long as `name`, which keeps it
+            status = index_key(self.ref, key, PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw), KEY_RESERVED)
         else:
             raise TypeError(f"a store's keys are str or bytes, not {type(name).__name__}")
         if status == CORRUPT:

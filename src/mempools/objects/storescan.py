@@ -19,7 +19,7 @@ from cython.cimports.mempools.machine.atomics import read_once, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.storeindex import StoreIndex
 from cython.cimports.mempools.parts.status import EXHAUSTED, OK
-from cython.cimports.mempools.pools.hashindex import KEY_STR, NR_STRIPES, index_nr_buckets
+from cython.cimports.mempools.pools.hashindex import KEY_RESERVED, KEY_STR, NR_STRIPES, index_nr_buckets
 from cython.cimports.mempools.pools.hashscan import (
     IndexReport,
     IndexStats,
@@ -46,7 +46,9 @@ def decode_keys(buffer: cython.p_char, nbytes: uint64_t) -> list:
     while at < nbytes:
         memcpy(cython.address(record), buffer + at, 4)
         size = record & 0xFFFF
-        if record >> 16 == KEY_STR:
+        if record >> 16 == KEY_RESERVED:
+            pass
+        elif record >> 16 == KEY_STR:
             keys.append(PyUnicode_DecodeUTF8(buffer + at + 4, size, b"strict"))
         else:
             keys.append(PyBytes_FromStringAndSize(buffer + at + 4, size))

@@ -12,6 +12,7 @@ cdef enum:
     # what a key is; part of its identity, as in a dict
     KEY_BYTES = 0
     KEY_STR = 1
+    KEY_RESERVED = 2           # entries of the store's own: see objects/storewords.py
 
     # Stripe.op
     OP_NONE = 0
@@ -38,7 +39,8 @@ cdef struct Stripe:            # 128 bytes
 
 cdef struct IndexRoot:         # PoolRef.root; all zero is an empty index
     uint64_t codec             # the store's own codec: 0 until chosen, see index_choose_codec
-    uint64_t pad[7]
+    uint64_t dictionary        # number of the current one, 0: none; see objects/storewords.py
+    uint64_t pad[6]
     Stripe stripes[NR_STRIPES]
     # then uint64_t buckets[]: offsets of entries, 0: none
 
