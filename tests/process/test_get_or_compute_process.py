@@ -1,5 +1,6 @@
 """`Store.get_or_compute` between processes: once, whoever is killed, forks or is interrupted."""
 
+import asyncio
 import itertools
 import mmap
 import os
@@ -232,6 +233,21 @@ def test_a_kill_of_the_one_that_recovers(store, site):
         if status == 0:
             break
     assert n > 1
+
+
+def test_a_task_takes_over_from_a_killed_process(store):
+    first = start(lambda: store.get_or_compute("k", lambda: time.sleep(100)))
+    until_computing(store)
+
+    async def main():
+        waiting = asyncio.create_task(store.aget_or_compute("k", lambda: b"the task's"))
+        await asyncio.sleep(0.01)
+        os.kill(first, signal.SIGKILL)
+        return await waiting
+
+    assert asyncio.run(main()) == b"the task's"
+    assert status_of(first) == -signal.SIGKILL
+    assert table(store).look() == (0, [])
 
 
 @pytest.mark.kill
