@@ -10,8 +10,8 @@ from children import in_child, start, status_of, until
 
 import mempools as mp
 from mempools import dictionaries
-from mempools.codecs import UnknownCodec
 from mempools.check import steps
+from mempools.codecs import UnknownCodec
 from mempools.objects import storewords
 
 pytest.importorskip("backports.zstd" if os.sys.version_info < (3, 14) else "compression.zstd")
@@ -156,11 +156,14 @@ def test_samples_are_bytes(filled):
 
 @pytest.mark.parametrize("codec", ["none", "lz4"])
 def test_other_codecs_have_none(arena, codec):
+    with pytest.raises(mp.PoolError, match=f"zstd, not {codec}"):
+        arena.store("s", codec=codec, dictionary=True)
+    assert "s" not in [pool.name for pool in arena.pools()]
     store = arena.store("s", codec=codec)
     with pytest.raises(mp.PoolError, match=f"writes with {codec}"):
         store.train(values(100))
     with pytest.raises(mp.PoolError, match=f"writes with {codec}"):
-        arena.store("s", codec=codec, dictionary=True)
+        arena.store("s", dictionary=True)
 
 
 def test_a_dictionary_without_room(filled):
