@@ -189,7 +189,8 @@ def get_or_compute(store: Any, key: Any, compute: Callable[[], Any], timeout: fl
 
 
 async def aget_or_compute(store: Any, key: Any, compute: Callable[[], Any], timeout: float | None) -> bytes:
-    """What `Store.aget_or_compute` does when it has not found the value. Other processes cannot wake a task: it looks again, at most 20 ms later."""
+    """What `Store.aget_or_compute` does when it has not found the value. Other processes cannot wake a task: it looks again, at
+    most 20 ms later."""
     wait = _Wait(store, key, timeout)
     seconds = _FIRST_NAP
     while True:

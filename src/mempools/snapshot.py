@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import stat
 import struct
 import zlib
 from collections.abc import Iterator
@@ -200,7 +201,11 @@ def _makes_sense(record: _Record, dictionaries: set[int]) -> bool:
 
 
 def _open(path: str | os.PathLike[str]) -> IO[bytes]:
-    return open(os.fsdecode(path), "rb", buffering=1 << 20)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise BadSnapshot(f"{os.fsdecode(path)} is no file")
+    return open(fd, "rb", buffering=1 << 20)
 
 
 def read_through(path: str | os.PathLike[str]) -> tuple[str, int, int]:

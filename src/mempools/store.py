@@ -395,6 +395,8 @@ def open_store(
 ) -> Any:
     """What `Arena.store` does: the store of that name, made if absent."""
     if dictionary:
+        if codec is not None and codecs.get(codec).id != ZSTD:
+            raise PoolError(f"dictionary=True is for the codec zstd, not {codec}")
         store = open_store(cls, arena, name, codec, size)
         store._dictionaries.train_by_itself()
         return store

@@ -11,6 +11,7 @@ from children import in_child, start, status_of, until
 import mempools as mp
 from mempools import dictionaries
 from mempools.check import steps
+from mempools.codecs import UnknownCodec
 from mempools.objects import storewords
 
 pytest.importorskip("backports.zstd" if os.sys.version_info < (3, 14) else "compression.zstd")
@@ -128,7 +129,9 @@ def test_other_processes_find_it(filled):
     assert filled._index.get("mine") == filled._index.get("of the child")
 
 
-@pytest.mark.parametrize("samples", [[], [b"abc"], [b"abc"] * 7, [b""] * 100, [b"a"] * 8, [b"ab"] * 20])
+@pytest.mark.parametrize(
+    "samples", [[], [b"abc"], [b"abc"] * 7, [b""] * 100, [b"a"] * 8, [b"ab"] * 20, [b"a"] * 7 + [b"a" * 2000]]
+)
 def test_too_few_samples(store, samples):
     with pytest.raises(ValueError, match="samples"):
         store.train(samples)
@@ -153,11 +156,14 @@ def test_samples_are_bytes(filled):
 
 @pytest.mark.parametrize("codec", ["none", "lz4"])
 def test_other_codecs_have_none(arena, codec):
+    with pytest.raises(mp.PoolError, match=f"zstd, not {codec}"):
+        arena.store("s", codec=codec, dictionary=True)
+    assert "s" not in [pool.name for pool in arena.pools()]
     store = arena.store("s", codec=codec)
     with pytest.raises(mp.PoolError, match=f"writes with {codec}"):
         store.train(values(100))
     with pytest.raises(mp.PoolError, match=f"writes with {codec}"):
-        arena.store("s", codec=codec, dictionary=True)
+        arena.store("s", dictionary=True)
 
 
 def test_a_dictionary_without_room(filled):
@@ -194,6 +200,26 @@ def test_a_dictionary_that_is_gone_or_garbage_is_corrupt(filled):
         with pytest.raises(mp.Corrupt):
             mp.Store.of(filled.arena)["k"]
     del filled["k"]
+
+
+def test_changed_bytes_crash_nobody(filled):
+    filled.train(nbytes=2048)
+    filled["k"] = values(1, seed=5)[0]
+    index, key = filled._index, dictionaries.key_of(1)
+    entry, (number, nbytes, stored) = index.get(key)[2], index.get("k")
+    rng = random.Random(1)
+    for _ in range(1500):
+        changed, value = bytearray(entry), bytearray(stored)
+        for _ in range(rng.randrange(1, 5)):
+            which = changed if rng.random() < 0.5 else value
+            which[rng.randrange(len(which))] = rng.randrange(256)
+        index.put(key, 0, len(entry), changed)
+        index.put("k", number, nbytes, value)
+        fresh = mp.Store.of(filled.arena)
+        try:
+            assert len(fresh["k"]) == nbytes
+        except (mp.Corrupt, UnknownCodec):
+            pass
 
 
 def test_a_kill_between_the_entry_and_the_word_is_made_good(filled):

@@ -300,6 +300,24 @@ def test_a_task_may_compute_with_a_plain_function_and_time_out(store):
     asyncio.run(main())
 
 
+def test_two_tasks_that_need_each_others_value(store):
+    async def need(mine, others, meet):
+        async def compute():
+            meet.append(mine)
+            while len(meet) < 2:
+                await asyncio.sleep(0)
+            return await store.aget_or_compute(others, lambda: b"on the way")
+
+        return await store.aget_or_compute(mine, compute)
+
+    async def main():
+        meet = []
+        return await asyncio.gather(need("a", "b", meet), need("b", "a", meet), return_exceptions=True)
+
+    assert {type(each) for each in asyncio.run(main())} == {mp.WaitForbidden, bytes}
+    assert in_flight(store) == (0, [])
+
+
 def test_a_task_made_by_a_computation_is_part_of_it(store):
     async def compute():
         task = asyncio.create_task(store.aget_or_compute("k", lambda: b"inner"))

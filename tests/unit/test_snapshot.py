@@ -132,6 +132,13 @@ def test_garbage(other, tmp_path, garbage):
         other.load(tmp_path / "f")
 
 
+def test_what_is_no_file(other, tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", tmp_path, "/dev/zero"):
+        with pytest.raises(mp.BadSnapshot, match="is no file"):
+            other.load(path)
+
+
 def test_another_version_is_named(other, small):
     whole = bytearray(small.read_bytes())
     whole[8:12] = struct.pack("<I", 2)

@@ -36,6 +36,9 @@ NAME = ".flights"
 CLAIMED, TAKEN, CIRCLE = 0, 1, 2
 
 _SLICE_NS = cython.declare(uint64_t, 20_000_000)
+_LONGEST_NS = cython.declare(
+    uint64_t, 320_000_000
+)  # between two looks for the dead, each of which asks for every process
 
 
 @cython.final
@@ -70,10 +73,12 @@ class FlightTable(PoolObject):
                 raise Exhausted(
                     f"{flights_nr(self.ref)} values of the arena's stores are being computed, and there is no room for another"
                 )
-            if status != EXHAUSTED:
+            if status != EXHAUSTED and status != TIMED_OUT:
                 self.retry(status)
             with cython.nogil:
                 status = flights_claim(self.ref, hash, outer, _SLICE_NS, cython.address(ticket))
+            if status == TIMED_OUT:
+                self.retry(status)
         if status == OK:
             place.append(ticket)
             return (CLAIMED, ticket)
@@ -87,14 +92,15 @@ class FlightTable(PoolObject):
             return False
         status = flights_finish(self.ref, ticket, 0)
         while status != OK and status != NOT_FOUND:
-            try:
-                self.retry(status)
-            except Corrupt:
-                raise
-            except BaseException as error:
-                interrupt = error
             with cython.nogil:
                 status = flights_finish(self.ref, ticket, _SLICE_NS)
+            if status != OK and status != NOT_FOUND:
+                try:
+                    self.retry(status)
+                except Corrupt:
+                    raise
+                except BaseException as error:
+                    interrupt = error
         if interrupt is not None:
             raise interrupt
         return status == OK
@@ -104,15 +110,17 @@ class FlightTable(PoolObject):
         signal's handler runs at once, and may raise."""
         status: cython.int
         nap: uint64_t
+        longest: uint64_t = _SLICE_NS
         self.check_open()
         while True:
-            nap = _SLICE_NS if timeout_ns > _SLICE_NS else timeout_ns
+            nap = longest if timeout_ns > longest else timeout_ns
             with cython.nogil:
                 status = flights_wait(self.ref, ticket, nap)
             if status == OK:
                 return True
             if status == TIMED_OUT:
                 timeout_ns -= nap
+                longest = longest * 2 if longest < _LONGEST_NS else longest
             self.retry(status)
             if timeout_ns == 0:
                 return False
@@ -124,9 +132,10 @@ class FlightTable(PoolObject):
             return
         status = flights_give_up(self.ref, outer, 0)
         while status != OK:
-            self.retry(status)
             with cython.nogil:
                 status = flights_give_up(self.ref, outer, _SLICE_NS)
+            if status != OK:
+                self.retry(status)
 
     def __repr__(self) -> str:
         return f"<the computations in {self.arena!r}>"

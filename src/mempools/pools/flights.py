@@ -31,8 +31,8 @@ import cython
 if not cython.compiled:
     raise ImportError("mempools.pools.flights is compiled code: run `make build` in a checkout, or install the wheel")
 
-from cython.cimports.libc.errno import EINTR
-from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.libc.errno import EINTR, ETIMEDOUT
+from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 from cython.cimports.mempools.layout.recovery import register_mend
 from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.layout.structs import KIND_FLIGHTS, NR_SLOTS, STATE_LIVE
@@ -63,7 +63,6 @@ from cython.cimports.mempools.parts.status import (
 register_module(cython.address(this_module_step))
 
 _EVERYBODY = cython.declare(uint32_t, 0x7FFFFFFF)
-_POLL_NS = cython.declare(uint64_t, 10_000_000)
 _MEND_NS = cython.declare(uint64_t, 100_000_000)
 
 
@@ -306,20 +305,20 @@ def flights_finish(pool: cython.pointer(PoolRef), ticket: uint64_t, timeout_ns: 
 @cython.nogil
 @cython.exceptval(check=False)
 def flights_wait(pool: cython.pointer(PoolRef), ticket: uint64_t, timeout_ns: uint64_t) -> cython.int:
-    """OK: the flight has ended. TIMED_OUT: it has not; its owner may be dead. INTERRUPTED by a signal."""
+    """OK: the flight has ended. TIMED_OUT: it has not, or nobody was woken; its owner may be dead. INTERRUPTED by a signal."""
     index: uint64_t = index_of(ticket)
     turn: uint32_t = cython.cast(uint32_t, ticket >> 32)
     word: cython.pointer(uint32_t)
-    waited: uint64_t = 0
+    result: int64_t
     if index >= flights_nr(pool):
         return CORRUPT
     word = cython.address(flights_of(pool)[index].turn)
     while read_once32(word, b"flights.wait") == turn:
-        if waited >= timeout_ns:
-            return TIMED_OUT
-        if futex_wait(word, turn, _POLL_NS, b"flights.wait") == -EINTR:
+        result = futex_wait(word, turn, timeout_ns, b"flights.wait")
+        if result == -EINTR:
             return INTERRUPTED
-        waited += _POLL_NS
+        if result == -ETIMEDOUT:
+            return TIMED_OUT
     return OK
 
 

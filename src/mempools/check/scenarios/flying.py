@@ -34,7 +34,7 @@ from cython.cimports.mempools.check.state import Engine
 from cython.cimports.mempools.layout.structs import KIND_FLIGHTS
 from cython.cimports.mempools.machine.atomics import this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
-from cython.cimports.mempools.parts.status import BUSY, INVALID, OK
+from cython.cimports.mempools.parts.status import BUSY, INVALID, OK, TIMED_OUT
 from cython.cimports.mempools.pools.flights import (
     FLIGHTS_SHIFT,
     flights_check,
@@ -70,8 +70,9 @@ def claim(
             if status != OK and status != INVALID:
                 engine_fail(b"a flight cannot be claimed")
             return status
-        if flights_wait(cython.address(me(stage).pool), ticket[0], FOREVER) != OK:
-            engine_fail(b"a wait ended before the flight")
+        status = flights_wait(cython.address(me(stage).pool), ticket[0], FOREVER)
+        if status != OK and status != TIMED_OUT:
+            engine_fail(b"a flight cannot be waited for")
 
 
 @cython.cfunc
