@@ -16,9 +16,6 @@ from mempools.objects.storeindex import StoreIndex, open_index
 
 Key = str | bytes
 
-_BYTES_PER_BUCKET = 1024
-_MIN_BUCKETS = 64
-_MAX_BUCKETS = 1 << 27
 _CHOSEN = 1 << 63
 _PARAMETER_SHIFT = 8  # a codec word: CHOSEN, zstd's level + 2**23, the codec's number
 _PARAMETER_ZERO = 1 << 23
@@ -139,8 +136,8 @@ class Store(MutableMapping[Key, bytes]):
         return storescan.sizes(self._index)[0]
 
     def __iter__(self) -> Iterator[Key]:
-        cursor, end = 0, self._index.nr_buckets
-        while cursor < end:
+        cursor = 0
+        while cursor < self._index.scan_end:
             cursor, keys = storescan.scan(self._index, cursor)
             yield from keys
 
@@ -251,8 +248,7 @@ class Store(MutableMapping[Key, bytes]):
     def stats(self) -> StoreStats:
         """Sizes now. Thread-safe, process-safe, takes no lock."""
         count, logical, stored, taken, table, capacity = storescan.sizes(self._index)
-        # A granule of 64 bytes has its byte in the owner map and an eighth of a bit in the summary.
-        return StoreStats(count, logical, stored, taken + taken // 64 + taken // 4096 + table, capacity)
+        return StoreStats(count, logical, stored, taken + table, capacity)
 
     def check(self) -> None:
         """Walk everything; Corrupt, with a line for each contradiction. Writers wait meanwhile, a part of the keys at a time."""
@@ -294,9 +290,8 @@ def default_codec() -> codecs.Codec:
 def open_store(cls: type[Store], arena: Arena, name: str, codec: str | None, size: int | str | None) -> Any:
     """What `Arena.store` does: the store of that name, made if absent."""
     limit = 0 if size is None else sizes.parse(size)
-    buckets = min(max((limit or arena.nbytes) // _BYTES_PER_BUCKET, _MIN_BUCKETS), _MAX_BUCKETS)
     wanted = None if codec is None else codecs.get(codec)
-    index = open_index(arena, arena._mapping, name, limit, buckets, True)
+    index = open_index(arena, arena._mapping, name, limit, True)
     word = index.choose_codec(0)
     if not word:
         word = index.choose_codec(_word(wanted or default_codec()))
