@@ -18,7 +18,6 @@ cdef class StoreIndex(ZsClasses):
     cdef int put_entry(self, Key *key, Item *item, bint only_if_absent, bint large) except -1
     cdef int take_out(self, Key *key, Item *old) except -1
     cdef int end_entry(self, Item *item) except -1
-    cdef int check_stripe(self, Key *key) except -1
     cdef uint64_t capacity(self) noexcept
     cdef tuple read_locked(self, Key *key)
     cdef int check_sizes(self, Item *item) except -1

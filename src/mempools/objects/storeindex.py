@@ -60,10 +60,13 @@ from cython.cimports.mempools.pools.hashmend import index_forked
 from cython.cimports.mempools.pools.hashscan import SCAN_END
 from cython.cimports.mempools.pools.hashsplit import index_is_crowded, index_split
 from cython.cimports.mempools.pools.hashtable import (
+    NR_STRIPES,
     STORE_CHAIN,
     index_choose_codec,
+    index_is_there,
     index_nr_buckets,
     index_root_nbytes,
+    stripe_of,
 )
 from cython.cimports.mempools.pools.zsgeometry import Geometry
 from cython.cimports.mempools.pools.zstable import ZS_SHIFT, zs_geometry, zs_make
@@ -165,6 +168,8 @@ class StoreIndex(ZsClasses):
                 sched_yield()
             self.check_open()
             return 0
+        if status == TIMED_OUT:
+            self.check_locks()
         if status != CORRUPT and self.may_retry(status):
             self.check_open()
             return 0
@@ -385,7 +390,6 @@ class StoreIndex(ZsClasses):
             with cython.nogil:
                 status = index_put(self.ref, self.g, key, item, only_if_absent, _SLICE_NS, cython.address(old))
             if status == TIMED_OUT:
-                self.check_stripe(key)
                 self.retry(status)
         item.handle = 0
         if old.handle:
@@ -418,11 +422,14 @@ class StoreIndex(ZsClasses):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def check_stripe(self, key: cython.pointer(Key)) -> cython.int:
+    def check_locks(self) -> cython.int:
         """A lock that nobody can have is one that nobody gives back."""
-        if robust_holder(cython.address(key.stripe.lock)) > NR_SLOTS:
-            raise Corrupt(f"store {self.name!r}: nobody can have the lock of a stripe as its word says")
-        return 0
+        i: uint64_t
+        if index_is_there(self.ref):
+            for i in range(NR_STRIPES):
+                if robust_holder(cython.address(stripe_of(self.ref, i).lock)) > NR_SLOTS:
+                    raise Corrupt(f"store {self.name!r}: nobody can have the lock of a stripe as its word says")
+        return ZsClasses.check_locks(self)
 
     def put(self, key, codec: uint64_t, nr_logical: uint64_t, data, only_if_absent: cython.bint = False):
         """True if it is in, False if only_if_absent and there was one. Exhausted: nothing was changed."""
@@ -466,7 +473,6 @@ class StoreIndex(ZsClasses):
             with cython.nogil:
                 status = index_delete(self.ref, self.g, key, _SLICE_NS, old)
             if status == TIMED_OUT:
-                self.check_stripe(key)
                 self.retry(status)
         return 0
 
