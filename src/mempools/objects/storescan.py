@@ -35,6 +35,7 @@ from mempools.errors import Corrupt
 register_module(cython.address(this_module_step))
 
 _SLICE_NS = cython.declare(uint64_t, 20_000_000)
+_BUCKETS = cython.declare(uint64_t, 65536)  # that one call looks at
 
 
 @cython.cfunc
@@ -69,7 +70,7 @@ def scan(index: StoreIndex, cursor: uint64_t) -> tuple[int, list]:
         try:
             with cython.nogil:
                 status = index_scan(
-                    index.ref, index.g, cython.address(cursor), buffer, nbytes, cython.address(used), _SLICE_NS
+                    index.ref, index.g, cython.address(cursor), buffer, nbytes, cython.address(used), _BUCKETS, _SLICE_NS
                 )
             if status == OK:
                 return (cursor, decode_keys(buffer, used))

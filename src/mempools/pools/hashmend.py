@@ -3,7 +3,8 @@
 Guarantee. After it no stripe's lock is the dead process's, each entry is a slot's or nobody's, and what is nobody's is freed. It may
 die and be run again by another.
 
-Order. The objects that a journal names get their owner first, the lock last; then the pool frees what is the dead process's.
+Order. First the tables of the pool, so that objects can be looked at; then, stripe by stripe, the objects that a journal names get their
+owner, and the lock is released; then the pool frees what is the dead process's.
 
 Crash windows.
   [D:hashmend.mended]  the journal is still there, and all of its steps can be done twice.
@@ -41,14 +42,14 @@ from cython.cimports.mempools.pools.hashtable import (
     index_is_there,
     index_nr_buckets,
     index_root,
+    index_root_nbytes,
     mend_line,
     most_lines,
     next_line,
 )
 from cython.cimports.mempools.pools.zsgeometry import Geometry
-from cython.cimports.mempools.pools.zsmend import zs_forked, zs_mend
-from cython.cimports.mempools.pools.zspin import clear_pins
-from cython.cimports.mempools.pools.zstable import NR_SEGMENTS, zs_geometry
+from cython.cimports.mempools.pools.zsmend import zs_forked, zs_mend_objects, zs_mend_tables
+from cython.cimports.mempools.pools.zstable import NR_SEGMENTS, zs_geometry, zs_root
 
 register_module(cython.address(this_module_step))
 
@@ -196,23 +197,24 @@ def index_mend(pool: cython.pointer(PoolRef), slot: uint32_t) -> cython.int:
     arena: cython.pointer(ArenaRef) = pool.arena
     its: ArenaRef
     registration: uint64_t[2]
-    status: cython.int = OK
-    worst: cython.int
-    if g != cython.NULL:  # NULL: it was being made
-        if not index_is_there(pool):
-            return CORRUPT
-        name_segments(pool, index_root(pool).buckets, slot)
-        name_segments(pool, index_root(pool).lines, slot)
-        clear_pins(pool, slot)
-        its = arena[0]
-        registration[0] = slot
-        registration[1] = 0
-        its.slot = registration
-        pool.arena = cython.address(its)
-        status = mend_stripes(pool, g, slot)
-        pool.arena = arena
-    worst = zs_mend(pool, slot) if status != BUSY else BUSY
-    return worst if worst != OK else status
+    status: cython.int
+    if pool.root == cython.NULL or pool.root_nbytes < index_root_nbytes():
+        return CORRUPT
+    if not index_is_there(pool):  # 0: it was being made
+        return OK if read_once(cython.address(zs_root(pool).chain), b"hashmend.chain") == 0 else CORRUPT
+    zs_mend_tables(pool, g, slot)
+    name_segments(pool, index_root(pool).buckets, slot)
+    name_segments(pool, index_root(pool).lines, slot)
+    its = arena[0]
+    registration[0] = slot
+    registration[1] = 0
+    its.slot = registration
+    pool.arena = cython.address(its)
+    status = mend_stripes(pool, g, slot)
+    pool.arena = arena
+    if status == BUSY:
+        return BUSY
+    return BUSY if zs_mend_objects(pool, g, slot) == BUSY else status
 
 
 @cython.cfunc

@@ -57,9 +57,6 @@ from cython.cimports.mempools.pools.zstable import (
 
 register_module(cython.address(this_module_step))
 
-_BATCH = cython.declare(uint64_t, 65536)  # buckets that one call looks at
-
-
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
@@ -197,9 +194,9 @@ def index_scan(
     buffer: cython.p_char,
     nbytes: uint64_t,
     used: cython.pointer(uint64_t),
+    most: uint64_t,
     timeout_ns: uint64_t,
 ) -> cython.int:
-    left: uint64_t = _BATCH
     here: uint64_t = 0
     hash: uint64_t
     nr: uint64_t
@@ -207,7 +204,7 @@ def index_scan(
     status: cython.int
     stripe: cython.pointer(Stripe)
     used[0] = 0
-    while cursor[0] < SCAN_END and left:
+    while cursor[0] < SCAN_END and most:
         hash = reversed_bits(cursor[0])
         stripe = stripe_of(pool, hash)
         status = index_lock(pool, stripe, timeout_ns)
@@ -227,7 +224,7 @@ def index_scan(
             return EXHAUSTED
         used[0] += here
         cursor[0] = interval_end(cursor[0], nr, bucket)
-        left -= 1
+        most -= 1
     return OK
 
 

@@ -17,8 +17,6 @@ cdef int zs_check(PoolRef *pool, Geometry *g, uint64_t c, ClassReport *report, u
 cdef inline bint report_wrong(ClassReport *report) noexcept nogil:
     return (report.bad_objects | report.claimed | report.bad_slots | report.bad_groups | report.bad_cells | report.bad_counts) != 0
 
-# For recovery, of a pool whose kind is not a ZsPool's but that is one too.
-cdef int zs_mend(PoolRef *pool, uint32_t slot) noexcept nogil
 # In a forked child, whose copy of a private arena it is.
 cdef void zs_forked(PoolRef *pool) noexcept nogil
 

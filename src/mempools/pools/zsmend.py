@@ -283,7 +283,7 @@ def zs_mend_objects(pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def zs_mend(pool: cython.pointer(PoolRef), slot: uint32_t) -> cython.int:
+def mend(pool: cython.pointer(PoolRef), slot: uint32_t) -> cython.int:
     """For recovery: OK; BUSY: a living process has had a lock for long: again later; CORRUPT."""
     g: cython.pointer(Geometry) = zs_geometry(pool)
     if pool.root == cython.NULL or pool.root_nbytes < cython.sizeof(ZsRoot):
@@ -481,4 +481,4 @@ def zs_check(
     return OK
 
 
-register_mend(KIND_ZSPOOL, zs_mend)
+register_mend(KIND_ZSPOOL, mend)

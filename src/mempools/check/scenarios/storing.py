@@ -1,9 +1,4 @@
-"""Scenarios of a store's index: readers beside writers, compaction and growth, writers beside each other, processes that die.
-
-All keys fall into bucket 0; one split moves A, and leaves B. A key is two equal words, a value two equal words that say whose it is.
-Entries are objects of a class with two slots a zspage, whose headers say that they have 48 bytes, so that a move is a few steps
-(see zsstage.py). What a writer brings in has been made before, so that there is little beside the index to look at.
-"""
+"""Scenarios of a store's index: readers beside writers, compaction and growth, writers beside each other (storedying.py has the dead)."""
 
 import cython
 
@@ -12,322 +7,62 @@ if not cython.compiled:
         "mempools.check.scenarios.storing is compiled code: run `make build` in a checkout, or install the wheel"
     )
 
-from cython.cimports.libc.stdint import uint32_t, uint64_t
-from cython.cimports.libc.string import memset
+from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.check.engine import engine_cpu, engine_fail
 from cython.cimports.mempools.check.scenarios.stage import (
     FOREVER,
-    NR_FOUND,
     STAGE_BYTES,
     Actor,
     Stage,
-    arena_wrong,
     me,
     play,
-    recover_both,
-    recover_the_first,
-    set_arena,
-    set_pool,
-    set_stage,
     slot_of,
     stage_of,
+)
+from cython.cimports.mempools.check.scenarios.storestage import (
+    IF_ABSENT,
+    LEFT,
+    RETIRED,
+    class_,
+    delete,
+    delete_a,
+    end_left,
+    final_a,
+    final_both,
+    geometry,
+    get,
+    get_a,
+    get_always,
+    give_item,
+    key_word,
+    put,
+    put_a,
+    put_a_left,
+    set_store,
+    split,
+    store_wrong,
 )
 from cython.cimports.mempools.check.scenes import register_scene
 from cython.cimports.mempools.check.state import Engine
 from cython.cimports.mempools.layout.refs import PoolRef
-from cython.cimports.mempools.layout.structs import KIND_STORE
-from cython.cimports.mempools.machine.atomics import copy, read_once, this_module_step, write_once
+from cython.cimports.mempools.machine.atomics import copy, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
-from cython.cimports.mempools.parts.status import BUSY, NOT_FOUND, OK, TIMED_OUT
-from cython.cimports.mempools.pools.hashcommit import index_delete, index_put
-from cython.cimports.mempools.pools.hashentry import (
-    ENTRY_BYTES,
-    KEY_BYTES,
-    Found,
-    Item,
-    Key,
-    entry_close,
-    entry_new,
-    entry_retire,
-    entry_walk,
-)
-from cython.cimports.mempools.pools.hashindex import index_find, index_key
-from cython.cimports.mempools.pools.hashscan import (
-    SCAN_END,
-    IndexReport,
-    index_check_objects,
-    index_check_stripe,
-    index_scan,
-)
-from cython.cimports.mempools.pools.hashsplit import index_split
-from cython.cimports.mempools.pools.hashtable import (
-    FIRST_BUCKETS,
-    STORE_CHAIN,
-    grow_buckets,
-    index_nr_buckets,
-    index_root_nbytes,
-)
+from cython.cimports.mempools.parts.status import OK, TIMED_OUT
+from cython.cimports.mempools.pools.hashentry import ENTRY_BYTES, Key
+from cython.cimports.mempools.pools.hashscan import SCAN_END, index_scan
+from cython.cimports.mempools.pools.hashtable import FIRST_BUCKETS, index_nr_buckets
 from cython.cimports.mempools.pools.zsalloc import zs_alloc
 from cython.cimports.mempools.pools.zscompact import move_locked
-from cython.cimports.mempools.pools.zsgeometry import Geometry, class_of, geometry_of
-from cython.cimports.mempools.pools.zsmend import ClassReport, report_wrong, zs_check
 from cython.cimports.mempools.pools.zspage import class_lock, class_unlock, regroup_locked, zspage_of
 from cython.cimports.mempools.pools.zspin import Pinned, zs_pin, zs_unpin
-from cython.cimports.mempools.pools.zstable import (
-    ZS_SHIFT,
-    cell_slot,
-    cell_zspage,
-    header_of,
-    index_of,
-    zs_cell,
-    zs_make,
-)
 
 register_module(cython.address(this_module_step))
 
-_KEY = cython.declare(uint64_t, 16)  # bytes
-_VALUE = cython.declare(uint64_t, 16)
-_FULL = cython.declare(uint64_t, 1968)  # bytes of a value for an object of 2,000 bytes
 _SLICE = cython.declare(uint64_t, 20_000_000)
-_PAGES = cython.declare(uint64_t, 12)  # of the pool: a segment of buckets, three pages of pins, zspages
-_ROOT_PAGES = cython.declare(uint64_t, (index_root_nbytes() + 4095) // 4096)
-_ITEM = cython.declare(cython.int, 1)  # Actor.found: handles of the two entries that the actor may bring in
-_keys = cython.declare(uint64_t[4])
-_data = cython.declare(uint64_t[256])
+_KEY = cython.declare(uint64_t, 16)  # bytes
 
 
-# ---- stages
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def geometry() -> cython.pointer(Geometry):
-    return geometry_of(STORE_CHAIN)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def class_() -> uint64_t:
-    return class_of(geometry(), 2000)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def shorten(pool: cython.pointer(PoolRef), handle: uint64_t) -> cython.void:
-    """The header says that the object has 48 bytes."""
-    word: uint64_t = read_once(zs_cell(pool, index_of(handle)), b"storing.shorten")
-    d = zspage_of(pool, geometry(), class_(), cell_zspage(word))
-    write_once(
-        header_of(pool, geometry(), d, read_once(cython.address(d.word), b"storing.shorten"), cell_slot(word)),
-        index_of(handle) << 32 | (ENTRY_BYTES + _KEY + _VALUE) << 1 | 1,
-        b"storing.shorten",
-    )
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def find_key(actor: cython.pointer(Actor), which: cython.int, moves: uint64_t) -> cython.void:
-    """A key of bucket 0 that a split moves, or does not."""
-    key: Key
-    _keys[2 * which] = (0x61 + cython.cast(uint64_t, which)) << 40
-    while True:
-        _keys[2 * which] += 1
-        _keys[2 * which + 1] = _keys[2 * which]
-        take_key(actor, cython.address(key), which)
-        if key.hash % FIRST_BUCKETS == 0 and key.hash // FIRST_BUCKETS & 1 == moves:
-            return
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def new_item(actor: cython.pointer(Actor), which: cython.int, mark: uint64_t, item: cython.pointer(Item)) -> cython.int:
-    """An entry of the actor's own: 0 or -1."""
-    key: Key
-    take_key(actor, cython.address(key), which)
-    _data[0] = _data[1] = value_of(which, mark)
-    if (
-        entry_new(
-            cython.address(actor.pool),
-            geometry(),
-            cython.address(key),
-            0,
-            _VALUE,
-            cython.cast(cython.p_char, _data),
-            _FULL,
-            item,
-            FOREVER,
-        )
-        != OK
-    ):
-        return -1
-    shorten(cython.address(actor.pool), item.handle)
-    item.nr_stored = _VALUE
-    return 0
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def give_item(stage: cython.pointer(Stage), cpu: cython.int, n: cython.int, which: cython.int, mark: uint64_t) -> cython.int:
-    item: Item
-    if new_item(cython.address(stage.actors[cpu]), which, mark, cython.address(item)) != 0:
-        return -1
-    stage.actors[cpu].found[_ITEM + n] = item.handle
-    return 0
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def set_store(e: cython.pointer(Engine), memory: cython.p_char) -> cython.pointer(Stage):
-    """A store that has key A, with the value 1. All processes have their page of pins."""
-    stage: cython.pointer(Stage) = set_stage(e, memory)
-    pool: cython.pointer(PoolRef) = cython.address(stage.actors[0].pool)
-    index: uint32_t = 0
-    i: cython.int
-    old: Item
-    item: Item
-    key: Key
-    found: Found
-    if set_arena(stage, 8 + _ROOT_PAGES + _PAGES + 1, 3) != 0:
-        return cython.NULL
-    if set_pool(stage, KIND_STORE, ZS_SHIFT, _PAGES << ZS_SHIFT, 0, index_root_nbytes(), cython.address(index)) != 0:
-        return cython.NULL
-    if zs_make(pool, STORE_CHAIN) != OK or grow_buckets(pool) != OK:
-        return cython.NULL
-    find_key(cython.address(stage.actors[0]), 0, 1)
-    find_key(cython.address(stage.actors[0]), 1, 0)
-    take_key(cython.address(stage.actors[0]), cython.address(key), 0)
-    if (
-        new_item(cython.address(stage.actors[0]), 0, 1, cython.address(item)) != 0
-        or index_put(
-            pool, geometry(), cython.address(key), cython.address(item), False, FOREVER, cython.address(old)
-        )
-        != OK
-    ):
-        return cython.NULL
-    for i in range(3):
-        if (
-            index_find(
-                cython.address(stage.actors[i].pool), geometry(), cython.address(key), cython.address(found)
-            )
-            != OK
-        ):
-            return cython.NULL
-        entry_close(cython.address(stage.actors[i].pool), geometry(), cython.address(found))
-    return stage
-
-
-# ---- what bodies are made of: what objects/storeindex.py does
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def take_key(actor: cython.pointer(Actor), key: cython.pointer(Key), which: cython.int) -> cython.void:
-    data: cython.p_char = cython.cast(cython.p_char, cython.address(_keys[2 * which]))
-    if index_key(cython.address(actor.pool), key, data, _KEY, KEY_BYTES) != OK:
-        engine_fail(b"the store has no index")
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def value_of(which: cython.int, mark: uint64_t) -> uint64_t:
-    return _keys[2 * which] << 8 | mark
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def end_item(actor: cython.pointer(Actor), item: cython.pointer(Item)) -> cython.void:
-    status: cython.int = TIMED_OUT
-    while status == TIMED_OUT:
-        status = entry_retire(cython.address(actor.pool), geometry(), item, _SLICE)
-    if status != OK:
-        engine_fail(b"a writer cannot retire the entry that went out")
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def put(actor: cython.pointer(Actor), which: cython.int, n: cython.int, if_absent: cython.bint) -> cython.int:
-    """The actor's n-th entry: OK, BUSY if there was one and must not be."""
-    key: Key
-    old: Item
-    item: Item
-    status: cython.int = TIMED_OUT
-    item.handle = actor.found[_ITEM + n]
-    item.parts = 0
-    item.at = ENTRY_BYTES
-    item.nr_key = _KEY
-    item.nr_stored = item.nr_logical = _VALUE
-    take_key(actor, cython.address(key), which)
-    while status == TIMED_OUT:
-        status = index_put(
-            cython.address(actor.pool),
-            geometry(),
-            cython.address(key),
-            cython.address(item),
-            if_absent,
-            _SLICE,
-            cython.address(old),
-        )
-    if status == BUSY:
-        end_item(actor, cython.address(item))
-    elif status != OK:
-        engine_fail(b"a writer finds the index damaged")
-    elif old.handle:
-        end_item(actor, cython.address(old))
-    return status
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def delete(actor: cython.pointer(Actor), which: cython.int) -> cython.int:
-    key: Key
-    old: Item
-    status: cython.int = TIMED_OUT
-    take_key(actor, cython.address(key), which)
-    while status == TIMED_OUT:
-        status = index_delete(
-            cython.address(actor.pool), geometry(), cython.address(key), _SLICE, cython.address(old)
-        )
-    if status == OK:
-        end_item(actor, cython.address(old))
-    return status
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def get(actor: cython.pointer(Actor), which: cython.int) -> uint64_t:
-    """The value's mark, 0 if there is none."""
-    key: Key
-    found: Found
-    words: uint64_t[2]
-    status: cython.int
-    pool: cython.pointer(PoolRef) = cython.address(actor.pool)
-    take_key(actor, cython.address(key), which)
-    status = index_find(pool, geometry(), cython.address(key), cython.address(found))
-    if status == NOT_FOUND:
-        return 0
-    if status != OK or found.item.nr_stored != _VALUE:
-        engine_fail(b"a reader finds the index damaged")
-        return 0
-    status = entry_walk(
-        pool, geometry(), cython.address(found), _KEY, _VALUE, cython.cast(cython.p_char, words), cython.NULL
-    )
-    entry_close(pool, geometry(), cython.address(found))
-    if status != OK or words[0] != words[1] or words[0] >> 8 != _keys[2 * which] << 8 >> 8:
-        engine_fail(b"a reader sees what is no value of its key")
-    return words[0] & 0xFF
+# ---- bodies
 
 
 @cython.cfunc
@@ -345,7 +80,7 @@ def scan(actor: cython.pointer(Actor)) -> uint64_t:
     status: cython.int
     while cursor < SCAN_END // FIRST_BUCKETS:
         status = index_scan(
-            cython.address(actor.pool), geometry(), cython.address(cursor), records, 24, cython.address(used), _SLICE
+            cython.address(actor.pool), geometry(), cython.address(cursor), records, 24, cython.address(used), 1, _SLICE
         )
         if status == TIMED_OUT:
             continue
@@ -355,27 +90,17 @@ def scan(actor: cython.pointer(Actor)) -> uint64_t:
         at = 0
         while at < used:
             copy(cython.address(word), records + at + 4, 8, b"storing.scan")
-            nr_a += word == _keys[0]
+            nr_a += word == key_word(0)
             at += _KEY + 4
     return nr_a
-
-
-# ---- bodies
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def put_a(arg: cython.p_void) -> cython.void:
-    me(stage_of(arg)).status = put(me(stage_of(arg)), 0, 0, False)
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def put_a_twice(arg: cython.p_void) -> cython.void:
-    put(me(stage_of(arg)), 0, 0, False)
-    put(me(stage_of(arg)), 0, 1, False)
+    put(me(stage_of(arg)), 0, 0, LEFT)
+    put(me(stage_of(arg)), 0, 1, RETIRED)
 
 
 @cython.cfunc
@@ -383,24 +108,25 @@ def put_a_twice(arg: cython.p_void) -> cython.void:
 @cython.exceptval(check=False)
 def put_own(arg: cython.p_void) -> cython.void:
     """CPU 0 key A, CPU 1 key B."""
-    me(stage_of(arg)).status = put(me(stage_of(arg)), engine_cpu(), 0, False)
+    me(stage_of(arg)).status = put(me(stage_of(arg)), engine_cpu(), 0, RETIRED)
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def put_b_if_absent(arg: cython.p_void) -> cython.void:
-    me(stage_of(arg)).status = put(me(stage_of(arg)), 1, 0, True)
+    me(stage_of(arg)).status = put(me(stage_of(arg)), 1, 0, IF_ABSENT)
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def reuse(arg: cython.p_void) -> cython.void:
-    """A new object, perhaps where A's entry was."""
+def delete_and_reuse(arg: cython.p_void) -> cython.void:
+    """A's entry ends, and another object begins where it was."""
     actor: cython.pointer(Actor) = me(stage_of(arg))
     pinned: Pinned
-    word: uint64_t = _keys[2]
+    word: uint64_t = key_word(1)
+    delete(actor, 0, RETIRED)
     if (
         zs_alloc(
             cython.address(actor.pool), geometry(), 2000, slot_of(actor), cython.address(actor.address), FOREVER
@@ -412,30 +138,6 @@ def reuse(arg: cython.p_void) -> cython.void:
         return
     copy(pinned.object + ENTRY_BYTES + _KEY, cython.address(word), 8, b"storing.reuse")
     zs_unpin(cython.address(actor.pool), cython.address(pinned))
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def delete_a(arg: cython.p_void) -> cython.void:
-    me(stage_of(arg)).status = delete(me(stage_of(arg)), 0)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def get_a(arg: cython.p_void) -> cython.void:
-    me(stage_of(arg)).found[0] = get(me(stage_of(arg)), 0)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def get_always(arg: cython.p_void) -> cython.void:
-    """Key A is there all the time."""
-    me(stage_of(arg)).found[0] = get(me(stage_of(arg)), 0)
-    if me(stage_of(arg)).found[0] == 0:
-        engine_fail(b"a reader misses a key that is there all the time")
 
 
 @cython.cfunc
@@ -483,68 +185,16 @@ def move_a(arg: cython.p_void) -> cython.void:
     class_unlock(pool, c)
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def split(arg: cython.p_void) -> cython.void:
-    me(stage_of(arg)).status = index_split(cython.address(me(stage_of(arg)).pool), geometry())
-
-
 # ---- end conditions
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def store_wrong(stage: cython.pointer(Stage), nr: uint64_t) -> cython.p_const_char:
-    """There are `nr` entries, counted right; of other objects, stage.param."""
-    actor: cython.pointer(Actor) = cython.address(stage.actors[2])
-    pool: cython.pointer(PoolRef) = cython.address(actor.pool)
-    report: IndexReport
-    classes: ClassReport
-    of_entries: uint64_t = 0
-    of_pool: uint64_t = 0
-    memset(cython.address(report), 0, cython.sizeof(IndexReport))
-    if index_check_stripe(pool, geometry(), 0, cython.address(report), 0) != OK:
-        return b"a stripe's lock is still held"
-    if report.bad_refs or report.loops or report.bad_parts:
-        return b"a slot or a chain is damaged"
-    if report.not_kept:
-        return b"an entry is not the store's own"
-    if report.misplaced:
-        return b"an entry is where its key is not looked for"
-    if report.entries != nr:
-        return b"an entry is missing, or there is one too many"
-    if report.bad_counts:
-        return b"the counts differ from the entries' sums"
-    if index_check_objects(pool, cython.address(of_entries), cython.address(of_pool), 0) != OK or of_entries != of_pool:
-        return b"objects are the store's that no entry has"
-    if zs_check(pool, geometry(), class_(), cython.address(classes), 0) != OK:
-        return b"the class is still locked"
-    if report_wrong(cython.address(classes)):
-        return b"the pool's objects, slots and lists do not agree"
-    if classes.objects != nr + stage.param:
-        return b"an object is lost, or one is there that has ended"
-    return arena_wrong(stage, actor)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def final_a(arg: cython.p_void) -> cython.p_const_char:
-    if get(cython.address(stage_of(arg).actors[2]), 0) == 0:
-        return b"a key is missing"
-    return store_wrong(stage_of(arg), 1)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def final_both(arg: cython.p_void) -> cython.p_const_char:
-    stage: cython.pointer(Stage) = stage_of(arg)
-    if get(cython.address(stage.actors[2]), 0) == 0 or get(cython.address(stage.actors[2]), 1) == 0:
-        return b"a key is missing"
-    return store_wrong(stage, 2)
+def final_left(arg: cython.p_void) -> cython.p_const_char:
+    end_left(stage_of(arg), 0, False)
+    end_left(stage_of(arg), 1, False)
+    return final_a(arg)
 
 
 @cython.cfunc
@@ -582,6 +232,7 @@ def final_popped(arg: cython.p_void) -> cython.p_const_char:
 def final_split(arg: cython.p_void) -> cython.p_const_char:
     stage: cython.pointer(Stage) = stage_of(arg)
     nr: uint64_t = index_nr_buckets(cython.address(stage.actors[2].pool))
+    end_left(stage, 1, False)
     if stage.actors[0].status == OK and nr != FIRST_BUCKETS + 1:
         return b"a bucket was not split, though nothing was in the way"
     return final_a(arg)
@@ -599,44 +250,6 @@ def final_split_twice(arg: cython.p_void) -> cython.p_const_char:
     return final_a(arg)
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def final_died(arg: cython.p_void) -> cython.p_const_char:
-    """A's old value or its new one, whatever the reader saw."""
-    stage: cython.pointer(Stage) = stage_of(arg)
-    mark: uint64_t = get(cython.address(stage.actors[2]), 0)
-    if mark == 0:
-        return b"a key is missing"
-    if mark < stage.actors[2].found[0]:
-        return b"a value that was seen is gone"
-    if stage.actors[1].found[NR_FOUND - 1] == 0 and mark == 1:
-        return b"a value was not replaced, though nobody died"
-    return store_wrong(stage, 1)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def final_delete_died(arg: cython.p_void) -> cython.p_const_char:
-    stage: cython.pointer(Stage) = stage_of(arg)
-    return store_wrong(stage, get(cython.address(stage.actors[2]), 0) != 0)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def final_split_died(arg: cython.p_void) -> cython.p_const_char:
-    """Split or not, nothing has been lost, and the next split ends well."""
-    stage: cython.pointer(Stage) = stage_of(arg)
-    pool: cython.pointer(PoolRef) = cython.address(stage.actors[2].pool)
-    wrong: cython.p_const_char = final_both(arg)
-    if wrong == cython.NULL and index_nr_buckets(pool) == FIRST_BUCKETS:
-        index_split(pool, geometry())
-        wrong = final_both(arg)
-    return wrong
-
-
 # ---- the scenes
 
 
@@ -645,9 +258,19 @@ def final_split_died(arg: cython.p_void) -> cython.p_const_char:
 @cython.exceptval(check=False)
 def scene_hashindex_put_get(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
     stage: cython.pointer(Stage) = set_store(e, memory)
+    if stage == cython.NULL or give_item(stage, 0, 0, 0, 2) != 0:
+        return -1
+    return play(e, final_a, put_a, get_twice, cython.NULL)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_hashindex_put_put_get(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_store(e, memory)
     if stage == cython.NULL or give_item(stage, 0, 0, 0, 2) != 0 or give_item(stage, 0, 1, 0, 3) != 0:
         return -1
-    return play(e, final_a, put_a_twice, get_twice, cython.NULL)
+    return play(e, final_left, put_a_twice, get_always, cython.NULL)
 
 
 @cython.cfunc
@@ -655,10 +278,10 @@ def scene_hashindex_put_get(e: cython.pointer(Engine), memory: cython.p_char, nb
 @cython.exceptval(check=False)
 def scene_hashindex_reuse(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
     stage: cython.pointer(Stage) = set_store(e, memory)
-    if stage == cython.NULL or give_item(stage, 2, 0, 1, 2) != 0 or give_item(stage, 2, 1, 1, 2) != 0:
+    if stage == cython.NULL:
         return -1
-    stage.param = 3
-    return play(e, final_gone, delete_a, reuse, get_a)
+    stage.param = 1
+    return play(e, final_gone, delete_and_reuse, get_a, cython.NULL)
 
 
 @cython.cfunc
@@ -680,7 +303,7 @@ def scene_hashindex_move_put(e: cython.pointer(Engine), memory: cython.p_char, n
     if stage == cython.NULL or give_item(stage, 1, 0, 0, 2) != 0 or give_item(stage, 2, 1, 1, 2) != 0:
         return -1
     stage.param = 1
-    return play(e, final_a, move_a, put_a, get_always)
+    return play(e, final_left, move_a, put_a_left, get_always)
 
 
 @cython.cfunc
@@ -757,51 +380,6 @@ def scene_hashcommit_pop(e: cython.pointer(Engine), memory: cython.p_char, nbyte
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def scene_hashcommit_put_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory)
-    if stage == cython.NULL or give_item(stage, 0, 0, 0, 2) != 0:
-        return -1
-    e.may_die = 1
-    return play(e, final_died, put_a, recover_the_first, get_a)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def scene_hashcommit_delete_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory)
-    if stage == cython.NULL:
-        return -1
-    e.may_die = 1
-    return play(e, final_delete_died, delete_a, recover_the_first, get_a)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def scene_hashcommit_writer_waits(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory)
-    if stage == cython.NULL or give_item(stage, 2, 0, 0, 3) != 0:
-        return -1
-    e.may_die = 1
-    return play(e, final_delete_died, delete_a, recover_the_first, put_a)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def scene_hashcommit_dies_twice(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory)
-    if stage == cython.NULL or give_item(stage, 0, 0, 0, 2) != 0:
-        return -1
-    e.may_die = 3
-    e.max_deaths = 2
-    return play(e, final_delete_died, put_a, recover_the_first, recover_both)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
 def scene_hashsplit_get(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
     stage: cython.pointer(Stage) = set_store(e, memory)
     if stage == cython.NULL:
@@ -816,7 +394,7 @@ def scene_hashsplit_put(e: cython.pointer(Engine), memory: cython.p_char, nbytes
     stage: cython.pointer(Stage) = set_store(e, memory)
     if stage == cython.NULL or give_item(stage, 1, 0, 0, 2) != 0:
         return -1
-    return play(e, final_split, split, put_a, get_always)
+    return play(e, final_split, split, put_a_left, get_always)
 
 
 @cython.cfunc
@@ -839,33 +417,27 @@ def scene_hashsplit_same(e: cython.pointer(Engine), memory: cython.p_char, nbyte
     return play(e, final_split_twice, split, split, cython.NULL)
 
 
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def scene_hashsplit_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory)
-    if stage == cython.NULL:
-        return -1
-    if give_item(stage, 0, 0, 1, 2) != 0:
-        return -1
-    put(cython.address(stage.actors[0]), 1, 0, False)
-    e.may_die = 1
-    return play(e, final_split_died, split, recover_the_first, get_always)
-
-
 register_scene(
     b"hashindex.put-get",
-    b"a value is replaced twice while a reader looks twice: whole values, never an older one later",
+    b"a value is replaced, and what goes out is freed, while a reader looks twice: whole values, never an older one later",
     b"",
     2,
     STAGE_BYTES,
     scene_hashindex_put_get,
 )
 register_scene(
-    b"hashindex.reuse",
-    b"an entry is deleted and its place filled by a third process: a reader sees the entry or nothing",
+    b"hashindex.put-put-get",
+    b"a value is replaced twice beside a reader",
     b"",
-    3,
+    2,
+    STAGE_BYTES,
+    scene_hashindex_put_put_get,
+)
+register_scene(
+    b"hashindex.reuse",
+    b"an entry is deleted and its place filled with another object: a reader sees the entry or nothing",
+    b"",
+    2,
     STAGE_BYTES,
     scene_hashindex_reuse,
 )
@@ -887,7 +459,7 @@ register_scene(
 )
 register_scene(
     b"hashindex.move-kept",
-    b"compaction moves an entry while it is brought in",
+    b"compaction moves an entry while its value is replaced, or the one that replaces it",
     b"",
     2,
     STAGE_BYTES,
@@ -942,38 +514,6 @@ register_scene(
     scene_hashcommit_pop,
 )
 register_scene(
-    b"hashcommit.put-dies",
-    b"a writer is killed anywhere and mended, beside a reader: the old value or the new one, and what was seen stays",
-    b"I28",
-    3,
-    STAGE_BYTES,
-    scene_hashcommit_put_dies,
-)
-register_scene(
-    b"hashcommit.delete-dies",
-    b"a process that deletes a key is killed anywhere and mended, beside a reader",
-    b"I28",
-    3,
-    STAGE_BYTES,
-    scene_hashcommit_delete_dies,
-)
-register_scene(
-    b"hashcommit.writer-waits",
-    b"a process that deletes a key is killed anywhere, perhaps with the lock that another writer waits for",
-    b"I28",
-    3,
-    STAGE_BYTES,
-    scene_hashcommit_writer_waits,
-)
-register_scene(
-    b"hashcommit.dies-twice",
-    b"a writer is killed anywhere, and so is its recovery; a third process mends and sweeps both",
-    b"I28",
-    3,
-    STAGE_BYTES,
-    scene_hashcommit_dies_twice,
-)
-register_scene(
     b"hashsplit.get",
     b"a bucket is split while a reader looks for a key that moves: it is there all the time",
     b"",
@@ -1004,12 +544,4 @@ register_scene(
     2,
     STAGE_BYTES,
     scene_hashsplit_same,
-)
-register_scene(
-    b"hashsplit.dies",
-    b"a process that splits a bucket is killed anywhere and mended, beside a reader",
-    b"I28",
-    3,
-    STAGE_BYTES,
-    scene_hashsplit_dies,
 )
