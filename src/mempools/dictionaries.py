@@ -236,8 +236,8 @@ class Dictionaries:
     def sample(self, nbytes: int) -> Iterator[bytes]:
         """Values enough for a dictionary of nbytes: those of the first buckets, for keys are in buckets by their hashes."""
         left = nbytes * _SAMPLES_PER_BYTE
-        cursor, end = 0, self._index.nr_buckets
-        while cursor < end:
+        cursor = 0
+        while cursor < self._index.scan_end:
             cursor, keys = storescan.scan(self._index, cursor)
             for key in keys:
                 found = self._index.get(key)

@@ -18,9 +18,6 @@ from mempools.objects.storeindex import StoreIndex, open_index
 
 Key = str | bytes
 
-_BYTES_PER_BUCKET = 1024
-_MIN_BUCKETS = 64
-_MAX_BUCKETS = 1 << 27
 _CHOSEN = 1 << 63
 _PARAMETER_SHIFT = 8  # a codec word: CHOSEN, zstd's level + 2**23, the codec's number
 _PARAMETER_ZERO = 1 << 23
@@ -147,8 +144,8 @@ class Store(MutableMapping[Key, bytes]):
         return storescan.sizes(self._index)[0] - self._dictionaries.nr_held()
 
     def __iter__(self) -> Iterator[Key]:
-        cursor, end = 0, self._index.nr_buckets
-        while cursor < end:
+        cursor = 0
+        while cursor < self._index.scan_end:
             cursor, keys = storescan.scan(self._index, cursor)
             yield from keys
 
@@ -329,8 +326,7 @@ class Store(MutableMapping[Key, bytes]):
         count, logical, stored, taken, table, capacity = storescan.sizes(self._index)
         nr, nbytes = self._dictionaries.held()
         count, logical, stored = count - nr, logical - nbytes, stored - nbytes
-        # A granule of 64 bytes has its byte in the owner map and an eighth of a bit in the summary.
-        return StoreStats(count, logical, stored, taken + taken // 64 + taken // 4096 + table, capacity, nbytes)
+        return StoreStats(count, logical, stored, taken + table, capacity, nbytes)
 
     def train(self, samples: Iterable[Any] | None = None, *, nbytes: int = DEFAULT_NBYTES) -> int:
         """Make a dictionary of what values have in common; the number it has in the store, 1 to 255.
@@ -401,9 +397,8 @@ def open_store(
         store._dictionaries.train_by_itself()
         return store
     limit = 0 if size is None else sizes.parse(size)
-    buckets = min(max((limit or arena.nbytes) // _BYTES_PER_BUCKET, _MIN_BUCKETS), _MAX_BUCKETS)
     wanted = None if codec is None else codecs.get(codec)
-    index = open_index(arena, arena._mapping, name, limit, buckets, True)
+    index = open_index(arena, arena._mapping, name, limit, True)
     word = index.choose_codec(0)
     if not word:
         word = index.choose_codec(_word(wanted or default_codec()))

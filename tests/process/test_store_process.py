@@ -112,7 +112,7 @@ def test_a_large_value_is_read_whole_from_a_stripe_that_never_rests():
     from mempools.objects.storeindex import open_index
 
     with mp.Arena.anonymous("16M") as arena:
-        store = mp.Store(open_index(arena, arena._mapping, "s", 0, 1, True), codecs.get("none"))
+        store = mp.Store(open_index(arena, arena._mapping, "s", 0, True), codecs.get("none"))
         large = b"large:1;" * (1 << 18)
         store["large"] = large
 

@@ -118,7 +118,7 @@ def test_what_does_not_get_smaller_is_stored_as_it_is():
 def test_each_value_is_read_with_its_own_codec():
     pytest.importorskip("cramjam")
     with mp.Arena("8M") as arena:
-        index = open_index(arena, arena._mapping, "s", 0, 64, True)
+        index = open_index(arena, arena._mapping, "s", 0, True)
         lz4 = mp.Store(index, codecs.get("lz4"))
         plain = mp.Store(index, codecs.get("none"))
         lz4["a"] = plain["b"] = b"abc" * 1000
@@ -203,8 +203,9 @@ def test_stats(plain):
     plain["a"] = bytes(1000)
     stats = plain.stats()
     assert (stats.count, stats.logical_bytes, stats.stored_bytes, stats.compression) == (1, 1000, 1000, 1.0)
-    assert stats.memory_bytes - empty.memory_bytes == 1088 + 17
-    assert stats.capacity_bytes >= 1088
+    assert 0 < stats.memory_bytes - empty.memory_bytes <= stats.capacity_bytes
+    plain["b"] = bytes(1000)  # beside the first, in the pages that it has
+    assert plain.stats().memory_bytes == stats.memory_bytes
 
 
 def test_a_small_value_costs_little(store):
@@ -212,7 +213,7 @@ def test_a_small_value_costs_little(store):
     rng = random.Random(3)
     before = store.stats().memory_bytes
     for i in range(500):
-        store[f"key:{i:08}"] = rng.randbytes(1450) + bytes(2646)
+        store[f"key:{i:08}"] = rng.randbytes(1450) + bytes(0 if store.codec == "none" else 2646)
     stats = store.stats()
     overhead = (stats.memory_bytes - before - stats.stored_bytes) / 500
     assert overhead < 24 + 12 + 32 + (stats.stored_bytes / 500) / 50 + 8
@@ -339,10 +340,10 @@ class AgainstADict(RuleBasedStateMachine):
 
     keys = Bundle("keys")
 
-    @initialize(codec=st.sampled_from(CODECS), buckets=st.sampled_from([1, 64]))
-    def start(self, codec, buckets):
+    @initialize(codec=st.sampled_from(CODECS))
+    def start(self, codec):
         self.arena = mp.Arena("1M")
-        index = open_index(self.arena, self.arena._mapping, "s", 256 << 10, buckets, True)
+        index = open_index(self.arena, self.arena._mapping, "s", 640 << 10, True)
         self.store = mp.Store(index, codecs.get(codec))
         self.model = {}
 

@@ -11,7 +11,7 @@ from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.mempools.layout.chunks import pool_load
 from cython.cimports.mempools.layout.mapping import Mapping
 from cython.cimports.mempools.layout.refs import PoolRef
-from cython.cimports.mempools.layout.structs import KIND_PAGES, KIND_ZSPOOL, NAME_BYTES, NR_POOLS, STATE_LIVE
+from cython.cimports.mempools.layout.structs import KIND_PAGES, KIND_STORE, KIND_ZSPOOL, NAME_BYTES, NR_POOLS, STATE_LIVE
 from cython.cimports.mempools.machine.atomics import read_once, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.ownermap import count_owner
@@ -75,7 +75,7 @@ def problems_of(mapping: Mapping) -> list[str]:
         with cython.nogil:
             nr = map_check(cython.address(pool), problems, 20)
         found += [f"pool {name}: {line}" for line in lines(problems, nr)]
-        if pool.kind == KIND_ZSPOOL:
+        if pool.kind == KIND_ZSPOOL or pool.kind == KIND_STORE:
             found += zspool_problems(cython.address(pool), name)
         if pool.kind == KIND_PAGES:
             with cython.nogil:

@@ -36,7 +36,7 @@ from cython.cimports.mempools.machine.atomics import copy, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.lanes import popcount64
 from cython.cimports.mempools.parts.owners import OWNER_META, OWNER_RESERVE, OWNER_SHARED, OWNER_STRUCT, START
-from cython.cimports.mempools.pools.hashindex import NR_STRIPES, IndexRoot
+from cython.cimports.mempools.pools.hashtable import NR_STRIPES, IndexRoot, index_root_nbytes, index_root_offset
 from cython.cimports.mempools.pools.percpuindex import MAX_BLOCKS, MAX_UNITS, PerCpuTable
 from cython.cimports.mempools.pools.reserve import NR_WAITER_WORDS, Reserve
 from cython.cimports.mempools.pools.zsgeometry import MAX_CHAIN, MIN_CHAIN, Geometry, geometry_of
@@ -180,7 +180,7 @@ def counters_seen(kind: str, root: bytes) -> dict:
         return _reserve(root)
     if kind == "percpu" and len(root) >= cython.sizeof(PerCpuTable):
         return _percpu(root)
-    if kind == "store" and len(root) >= cython.sizeof(IndexRoot):
+    if kind == "store" and len(root) >= index_root_nbytes():
         return _store(root)
     return _zspool(root) if kind == "zspool" else {}
 
@@ -222,7 +222,9 @@ def _percpu(root: bytes) -> dict:
 
 @cython.cfunc
 def _store(root: bytes) -> dict:
-    index: cython.pointer(IndexRoot) = cython.cast(cython.pointer(IndexRoot), cython.cast(cython.p_char, root))
+    index: cython.pointer(IndexRoot) = cython.cast(
+        cython.pointer(IndexRoot), cython.cast(cython.p_char, root) + index_root_offset()
+    )
     i: cython.int
     found: dict = {"count": 0, "logical_bytes": 0, "stored_bytes": 0, "changes": 0}
     for i in range(NR_STRIPES):

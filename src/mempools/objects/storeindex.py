@@ -1,7 +1,7 @@
 """L4: a store's index as Python calls it: keys are str or bytes, values are (codec, bytes when decoded, stored bytes).
 
-What runs beside what is in pools/hashindex.py. Here: readers try without the lock, holding the GIL for values up to
-_LARGE bytes; whoever must wait for a lock releases the GIL first, and every _SLICE_NS looks whether the holder is dead.
+What runs beside what is in pools/hashindex.py. Here: readers hold the GIL for values up to _LARGE bytes, and their pin for the copy
+alone, for no codec runs here; whoever must wait for a lock releases the GIL first, and every _SLICE_NS looks whether the holder is dead.
 """
 
 import cython
@@ -11,59 +11,89 @@ if not cython.compiled:
         "mempools.objects.storeindex is compiled code: run `make build` in a checkout, or install the wheel"
     )
 
+import os
+import weakref
+
 from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cython.cimports.cpython.exc import PyErr_CheckSignals
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.layout.chunks import pool_known, pool_update
 from cython.cimports.mempools.layout.mapping import Mapping
 from cython.cimports.mempools.layout.refs import PoolRef
-from cython.cimports.mempools.layout.structs import KIND_STORE
-from cython.cimports.mempools.machine.atomics import copy, read_once, this_module_step
+from cython.cimports.mempools.layout.structs import KIND_STORE, NR_SLOTS
+from cython.cimports.mempools.machine.atomics import this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
-from cython.cimports.mempools.objects.storeindex import PyUnicode_AsUTF8AndSize
+from cython.cimports.mempools.objects.storeindex import PyUnicode_AsUTF8AndSize, sched_yield
+from cython.cimports.mempools.objects.zsclasses import ZsClasses
+from cython.cimports.mempools.parts.ownermap import count_owner
+from cython.cimports.mempools.parts.robustlock import robust_holder
 from cython.cimports.mempools.parts.status import (
     BUSY,
     CORRUPT,
     EXHAUSTED,
-    INTERRUPTED,
+    MISMATCH,
     NOT_FOUND,
     NOT_REGISTERED,
     OK,
+    STALE,
+    TABLE_FULL,
     TIMED_OUT,
 )
-from cython.cimports.mempools.pools.genpool import genpool_alloc, genpool_free
 from cython.cimports.mempools.pools.hashcommit import index_delete, index_lock, index_put, index_unlock
-from cython.cimports.mempools.pools.hashindex import (
-    ENTRY_SHIFT,
+from cython.cimports.mempools.pools.hashentry import (
     KEY_BYTES,
     KEY_RESERVED,
     KEY_STR,
     MAX_KEY,
-    MAX_TRIES,
     MAX_VALUE,
-    Entry,
     Found,
+    Item,
     Key,
-    entry_at,
-    entry_fill,
-    entry_nbytes,
-    entry_size,
+    entry_close,
+    entry_new,
+    entry_open,
+    entry_retire,
+    entry_walk,
+)
+from cython.cimports.mempools.pools.hashindex import index_find, index_key
+from cython.cimports.mempools.pools.hashmend import index_forked
+from cython.cimports.mempools.pools.hashscan import SCAN_END
+from cython.cimports.mempools.pools.hashsplit import index_is_crowded, index_split
+from cython.cimports.mempools.pools.hashtable import (
+    NR_STRIPES,
+    STORE_CHAIN,
     index_choose_codec,
-    index_find,
-    index_key,
+    index_is_there,
     index_nr_buckets,
     index_root_nbytes,
-    index_unchanged,
+    stripe_of,
 )
-from cython.cimports.mempools.pools.hashscan import IndexStats, index_stats
+from cython.cimports.mempools.pools.zsgeometry import Geometry
+from cython.cimports.mempools.pools.zstable import ZS_SHIFT, zs_geometry, zs_make
 
 from mempools.errors import Corrupt, Exhausted
 from mempools.objects.reservedkey import ReservedKey
 
 register_module(cython.address(this_module_step))
 
-_LARGE = cython.declare(uint64_t, 65536)  # copies beyond this release the GIL
+_LARGE = cython.declare(uint64_t, 60000)  # copies beyond this, among them all of values in parts, release the GIL
 _SLICE_NS = cython.declare(uint64_t, 20_000_000)
+_MAX_TRIES = cython.declare(cython.int, 16)  # of a value whose parts end while it is read; then the reader takes the lock
+_indexes = weakref.WeakSet()
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def read_value(
+    pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), found: cython.pointer(Found), buffer: cython.p_char
+) -> cython.int:
+    """The stored value of an open entry, which is closed: as of entry_walk."""
+    status: cython.int = entry_walk(pool, g, found, found.item.nr_key, found.item.nr_stored, buffer, cython.NULL)
+    entry_close(pool, g, found)
+    return status
 
 
 @cython.cfunc
@@ -71,27 +101,29 @@ _SLICE_NS = cython.declare(uint64_t, 20_000_000)
 @cython.exceptval(check=False)
 def read_under_lock(
     pool: cython.pointer(PoolRef),
+    g: cython.pointer(Geometry),
     key: cython.pointer(Key),
     found: cython.pointer(Found),
     buffer: cython.p_char,
     nbytes: uint64_t,
 ) -> cython.int:
-    """OK and copied if the stored value has exactly nbytes; EXHAUSTED if it has found.nr_stored; else as of index_find."""
+    """OK and copied if the stored value has exactly nbytes; EXHAUSTED if it has found.item.nr_stored; else as of index_find."""
     status: cython.int = index_lock(pool, key.stripe, _SLICE_NS)
     if status != OK:
         return status
-    status = index_find(pool, key, found)
+    status = index_find(pool, g, key, found)
     if status == OK:
-        if found.nr_stored == nbytes and buffer != cython.NULL:
-            copy(buffer, found.stored, nbytes, b"storeindex.read")
+        if found.item.nr_stored == nbytes and buffer != cython.NULL:
+            status = read_value(pool, g, found, buffer)
         else:
+            entry_close(pool, g, found)
             status = EXHAUSTED
     index_unlock(pool, key.stripe)
     return status
 
 
 @cython.cclass
-class StoreIndex(PoolObject):
+class StoreIndex(ZsClasses):
     """The index of one store. Made by `open_index`."""
 
     def __init__(self):
@@ -99,8 +131,14 @@ class StoreIndex(PoolObject):
 
     @property
     def nr_buckets(self) -> int:
+        """Buckets of seven keys now; more of them as keys come."""
         self.check_open()
         return index_nr_buckets(self.ref)
+
+    @property
+    def scan_end(self) -> int:
+        """The cursor of a scan that is over; it begins with 0."""
+        return cython.cast(uint64_t, SCAN_END)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -129,21 +167,29 @@ class StoreIndex(PoolObject):
     @cython.exceptval(-1, check=False)
     def retry(self, status: cython.int) -> cython.int:
         """Does what a status asks for before another try; raises if there is no point in one."""
+        if status == TABLE_FULL:  # other threads have all pins of this process: each for one copy
+            PyErr_CheckSignals()
+            with cython.nogil:
+                sched_yield()
+            self.check_open()
+            return 0
+        if status == TIMED_OUT:
+            self.check_locks()
         if status != CORRUPT and self.may_retry(status):
             self.check_open()
             return 0
         raise Corrupt(
-            f"store {self.name!r}: an entry lies outside the arena, or a chain of entries has no end (status {status}); "
+            f"store {self.name!r}: a slot names no entry, an entry is damaged, or a chain of lines has no end (status {status}); "
             "check() says more"
         )
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def check_sizes(self, found: cython.pointer(Found)) -> cython.int:
+    def check_sizes(self, item: cython.pointer(Item)) -> cython.int:
         """What a codec will be asked to make must be what a store can hold."""
-        if found.nr_logical > MAX_VALUE:
+        if item.nr_logical > MAX_VALUE:
             raise Corrupt(
-                f"store {self.name!r}: the entry at {found.offset:#x} claims a value of {found.nr_logical} bytes, more than "
+                f"store {self.name!r}: the entry {item.handle:#x} claims a value of {item.nr_logical} bytes, more than "
                 f"the {MAX_VALUE} that a store holds"
             )
         return 0
@@ -152,10 +198,11 @@ class StoreIndex(PoolObject):
 
     def choose_codec(self, word, /):
         """The first caller's word; 0 only asks."""
+        chosen: uint64_t = 0
         self.check_open()
-        if index_nr_buckets(self.ref) == 0:
+        if index_choose_codec(self.ref, word, cython.address(chosen)) != OK:
             raise Corrupt(f"store {self.name!r} has no index table: something else than a Store made it")
-        return index_choose_codec(self.ref, word)
+        return chosen
 
     # ---- readers
 
@@ -164,34 +211,40 @@ class StoreIndex(PoolObject):
         k: Key
         found: Found
         status: cython.int
-        tries: cython.int
+        tries: cython.int = 0
         data: bytes
         room: cython.p_char
         if not self.take_key(cython.address(k), key):
             return None
-        for tries in range(MAX_TRIES):
-            status = index_find(self.ref, cython.address(k), cython.address(found))
+        while tries < _MAX_TRIES:
+            status = index_find(self.ref, self.g, cython.address(k), cython.address(found))
             if status == NOT_FOUND:
                 return None
-            if status == CORRUPT:
-                self.retry(status)
             if status != OK:
-                break
-            self.check_sizes(cython.address(found))
-            data = PyBytes_FromStringAndSize(cython.NULL, found.nr_stored)
+                self.retry(status)
+                continue
+            try:
+                self.check_sizes(cython.address(found.item))
+                data = PyBytes_FromStringAndSize(cython.NULL, found.item.nr_stored)
+            except BaseException:
+                entry_close(self.ref, self.g, cython.address(found))
+                raise
             room = PyBytes_AS_STRING(data)
-            if found.nr_stored > _LARGE:
+            if found.item.nr_stored > _LARGE:
                 with cython.nogil:
-                    copy(room, found.stored, found.nr_stored, b"storeindex.get")
+                    status = read_value(self.ref, self.g, cython.address(found), room)
             else:
-                copy(room, found.stored, found.nr_stored, b"storeindex.get")
-            if index_unchanged(cython.address(k), cython.address(found)):
-                return (found.codec, found.nr_logical, data)
+                status = read_value(self.ref, self.g, cython.address(found), room)
+            if status == OK:
+                return (found.codec, found.item.nr_logical, data)
+            if status != STALE:
+                self.retry(status)
+            tries += 1
         return self.read_locked(cython.address(k))
 
     @cython.cfunc
     def read_locked(self, key: cython.pointer(Key)) -> tuple:
-        """For a stripe that changes faster than a reader reads."""
+        """For a value in parts that changes faster than a reader reads."""
         found: Found
         status: cython.int
         data: bytes = b""
@@ -199,16 +252,16 @@ class StoreIndex(PoolObject):
         nbytes: uint64_t = 0
         while True:
             with cython.nogil:
-                status = read_under_lock(self.ref, key, cython.address(found), buffer, nbytes)
+                status = read_under_lock(self.ref, self.g, key, cython.address(found), buffer, nbytes)
             if status == OK:
-                return (found.codec, found.nr_logical, data)
+                return (found.codec, found.item.nr_logical, data)
             if status == NOT_FOUND:
                 return None
             if status == EXHAUSTED:
-                self.check_sizes(cython.address(found))
-                data = PyBytes_FromStringAndSize(cython.NULL, found.nr_stored)
+                self.check_sizes(cython.address(found.item))
+                data = PyBytes_FromStringAndSize(cython.NULL, found.item.nr_stored)
                 buffer = PyBytes_AS_STRING(data)
-                nbytes = found.nr_stored
+                nbytes = found.item.nr_stored
             else:
                 self.retry(status)
 
@@ -224,18 +277,21 @@ class StoreIndex(PoolObject):
             return None
         PyObject_GetBuffer(buffer, cython.address(view), PyBUF_SIMPLE | PyBUF_WRITABLE)
         try:
-            while tries < MAX_TRIES:
+            while tries < _MAX_TRIES:
                 tries += 1
-                status = index_find(self.ref, cython.address(k), cython.address(found))
-                if status != OK or found.codec or found.nr_stored > cython.cast(uint64_t, view.len):
+                status = index_find(self.ref, self.g, cython.address(k), cython.address(found))
+                if status != OK:
                     break
-                if found.nr_stored > _LARGE:
+                if found.codec or found.item.nr_stored > cython.cast(uint64_t, view.len):
+                    entry_close(self.ref, self.g, cython.address(found))
+                    break
+                if found.item.nr_stored > _LARGE:
                     with cython.nogil:
-                        copy(view.buf, found.stored, found.nr_stored, b"storeindex.into")
+                        status = read_value(self.ref, self.g, cython.address(found), cython.cast(cython.p_char, view.buf))
                 else:
-                    copy(view.buf, found.stored, found.nr_stored, b"storeindex.into")
-                if index_unchanged(cython.address(k), cython.address(found)):
-                    return (0, found.nr_logical, None)
+                    status = read_value(self.ref, self.g, cython.address(found), cython.cast(cython.p_char, view.buf))
+                if status == OK:
+                    return (0, found.item.nr_logical, None)
         finally:
             PyBuffer_Release(cython.address(view))
         return self.get(key)
@@ -246,21 +302,19 @@ class StoreIndex(PoolObject):
         status: cython.int
         if not self.take_key(cython.address(k), key):
             return False
-        status = index_find(self.ref, cython.address(k), cython.address(found))
-        while status == BUSY:
-            with cython.nogil:
-                status = read_under_lock(self.ref, cython.address(k), cython.address(found), cython.NULL, 0)
-            if status == TIMED_OUT or status == INTERRUPTED or status == NOT_REGISTERED:
-                self.retry(status)
-                status = BUSY
-        if status == CORRUPT:
+        while True:
+            status = index_find(self.ref, self.g, cython.address(k), cython.address(found))
+            if status == OK:
+                entry_close(self.ref, self.g, cython.address(found))
+                return True
+            if status == NOT_FOUND:
+                return False
             self.retry(status)
-        return status != NOT_FOUND
 
     # ---- writers
 
     @cython.cfunc
-    @cython.exceptval(0, check=False)
+    @cython.exceptval(-1, check=False)
     def new_entry(
         self,
         key: cython.pointer(Key),
@@ -268,145 +322,208 @@ class StoreIndex(PoolObject):
         nr_logical: uint64_t,
         data: cython.p_const_char,
         nr_stored: uint64_t,
-    ) -> uint64_t:
-        """A filled block of this process's own."""
-        offset: uint64_t = 0
-        nbytes: uint64_t = entry_nbytes(key.nbytes, nr_stored)
-        room: cython.p_char
-        status: cython.int = genpool_alloc(self.ref, cython.address(self.hint), nbytes, cython.address(offset))
-        while status != OK:
-            if not self.may_retry(status):
-                raise Exhausted(
-                    f"store {self.name!r}: no room for an entry of {nbytes} bytes; it takes {self.taken()} of "
-                    f"{self.capacity()} bytes, and the arena has {self.free_pages() * 4096} free, maybe in smaller pieces: "
-                    "delete something, or make the store or the arena larger"
-                )
-            status = genpool_alloc(self.ref, cython.address(self.hint), nbytes, cython.address(offset))
-        room = entry_fill(self.ref, offset, key, codec, nr_stored, nr_logical)
-        if nr_stored > _LARGE:
-            with cython.nogil:
-                copy(room, data, nr_stored, b"storeindex.fill")
-        else:
-            copy(room, data, nr_stored, b"storeindex.fill")
-        return offset
+        item: cython.pointer(Item),
+    ) -> cython.int:
+        """A filled entry of this process's own."""
+        status: cython.int
+        tries: cython.int = 0
+        item.handle = 0
+        while True:
+            if nr_stored > _LARGE and not self.has_room(nr_stored):
+                status = EXHAUSTED
+            elif nr_stored > _LARGE:
+                with cython.nogil:
+                    status = entry_new(self.ref, self.g, key, codec, nr_logical, data, nr_stored, item, _SLICE_NS)
+            else:
+                status = entry_new(self.ref, self.g, key, codec, nr_logical, data, nr_stored, item, _SLICE_NS)
+            if status == OK:
+                return 0
+            self.end_entry(item)
+            if status == EXHAUSTED:
+                tries += 1
+                if not self.may_have_room(tries):
+                    break
+            else:
+                self.retry(status)
+        raise Exhausted(
+            f"store {self.name!r}: no room for an entry of {key.nbytes + nr_stored} bytes; its pool has {self.capacity()} "
+            f"bytes, and the arena has {self.free_pages() * 4096} free, maybe in smaller pieces: delete something, or make the "
+            "store or the arena larger"
+        )
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def has_room(self, nbytes: uint64_t) -> cython.bint:
+        """Is there enough for a large value, in all? Else its first parts would make the pool take from the arena in vain."""
+        i: uint64_t
+        pages: uint64_t = self.free_pages() if self.ref.limit == 0 else 0
+        pool_update(self.ref)
+        for i in range(pool_known(self.ref)):
+            pages += count_owner(self.ref.chunks[i].map, self.ref.chunks[i].summary, self.ref.chunks[i].nr_words, 0)
+        return pages << ZS_SHIFT >= nbytes
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def may_have_room(self, tries: cython.int) -> cython.bint:
+        """After the first failure: what the dead and empty zspages had; after the second: what compaction gives. Then it is over, for
+        what the failing call itself gives back would make for another try without end."""
+        return tries < 3 and (tries == 1 and self.may_call(EXHAUSTED) or self.compact() > 0)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def put_entry(
-        self, key: cython.pointer(Key), entry: uint64_t, only_if_absent: cython.bint, large: cython.bint
+        self, key: cython.pointer(Key), item: cython.pointer(Item), only_if_absent: cython.bint, large: cython.bint
     ) -> cython.int:
         """1 if the entry is in, 0 if only_if_absent and there was one."""
-        old: uint64_t = 0
+        old: Item
+        tries: cython.int = 0
         status: cython.int = TIMED_OUT
         if not large:
-            status = index_put(self.ref, key, entry, only_if_absent, 0, cython.address(old))
+            status = index_put(self.ref, self.g, key, item, only_if_absent, 0, cython.address(old))
         while status != OK:
             if status == BUSY:
                 return 0
-            if status != TIMED_OUT:
+            if status == EXHAUSTED:
+                tries += 1
+                if not self.may_have_room(tries):
+                    raise Exhausted(
+                        f"store {self.name!r}: no room for its index to grow: delete something, or make the store or the "
+                        "arena larger"
+                    )
+            elif status != TIMED_OUT:
                 self.retry(status)
             with cython.nogil:
-                status = index_put(self.ref, key, entry, only_if_absent, _SLICE_NS, cython.address(old))
+                status = index_put(self.ref, self.g, key, item, only_if_absent, _SLICE_NS, cython.address(old))
             if status == TIMED_OUT:
                 self.retry(status)
-        if old:
-            self.free_entry(old)
+        item.handle = 0
+        if old.handle:
+            self.end_entry(cython.address(old))
+        elif index_is_crowded(self.ref, key.stripe):
+            with cython.nogil:
+                index_split(self.ref, self.g)  # if it cannot be done now, the next one does it
         return 1
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def free_entry(self, offset: uint64_t) -> cython.int:
-        nbytes: uint64_t = 0
-        status: cython.int = entry_size(self.ref, offset, cython.address(nbytes))
-        if status == OK and nbytes > _LARGE:
-            with cython.nogil:
-                status = genpool_free(self.ref, offset, nbytes)
-        elif status == OK:
-            status = genpool_free(self.ref, offset, nbytes)
-        if status != OK:
-            self.fail(status, offset, nbytes)
+    def end_entry(self, item: cython.pointer(Item)) -> cython.int:
+        """Of this process's own. No signal handler runs meanwhile, whose exception would leave it there."""
+        status: cython.int
+        while item.handle:
+            if item.parts:
+                with cython.nogil:
+                    status = entry_retire(self.ref, self.g, item, _SLICE_NS)
+            else:
+                status = entry_retire(self.ref, self.g, item, _SLICE_NS)
+            if status == OK:
+                break
+            if status == TIMED_OUT:
+                self.check_locks()
+                self.mapping.recover()
+            elif status == CORRUPT or status == NOT_REGISTERED:
+                self.retry(status)
+            self.check_open()
         return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def check_locks(self) -> cython.int:
+        """A lock that nobody can have is one that nobody gives back."""
+        i: uint64_t
+        if index_is_there(self.ref):
+            for i in range(NR_STRIPES):
+                if robust_holder(cython.address(stripe_of(self.ref, i).lock)) > NR_SLOTS:
+                    raise Corrupt(f"store {self.name!r}: nobody can have the lock of a stripe as its word says")
+        return ZsClasses.check_locks(self)
 
     def put(self, key, codec: uint64_t, nr_logical: uint64_t, data, only_if_absent: cython.bint = False):
         """True if it is in, False if only_if_absent and there was one. Exhausted: nothing was changed."""
         k: Key
         view: Py_buffer
-        entry: uint64_t
-        done: cython.int = 0
+        item: Item
+        done: cython.int
         if not self.take_key(cython.address(k), key):
             raise ValueError(f"a store's keys have up to {MAX_KEY} bytes, not {len(key)}")
         PyObject_GetBuffer(data, cython.address(view), PyBUF_SIMPLE)
+        item.handle = 0
         try:
             if cython.cast(uint64_t, view.len) > MAX_VALUE or nr_logical > MAX_VALUE:
                 raise ValueError(f"a store's values have up to {MAX_VALUE} bytes, not {max(view.len, nr_logical)}")
-            entry = self.new_entry(cython.address(k), codec, nr_logical, cython.cast(cython.p_char, view.buf), view.len)
-            try:
-                done = self.put_entry(
-                    cython.address(k), entry, only_if_absent, cython.cast(uint64_t, view.len) > _LARGE
-                )
-            finally:
-                if not done:
-                    self.free_entry(entry)
+            self.new_entry(
+                cython.address(k),
+                codec,
+                nr_logical,
+                cython.cast(cython.p_char, view.buf),
+                view.len,
+                cython.address(item),
+            )
+            done = self.put_entry(
+                cython.address(k), cython.address(item), only_if_absent, cython.cast(uint64_t, view.len) > _LARGE
+            )
         finally:
             PyBuffer_Release(cython.address(view))
+            self.end_entry(cython.address(item))
         return done != 0
 
     @cython.cfunc
-    @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
-    def take_out(self, key: cython.pointer(Key)) -> uint64_t:
-        """The key's entry as this process's own block, 0 if there is none."""
-        old: uint64_t = 0
-        status: cython.int = index_delete(self.ref, key, 0, cython.address(old))
+    @cython.exceptval(-1, check=False)
+    def take_out(self, key: cython.pointer(Key), old: cython.pointer(Item)) -> cython.int:
+        """The key's entry as this process's own, with the handle 0 if there is none."""
+        status: cython.int = index_delete(self.ref, self.g, key, 0, old)
         while status != OK:
             if status == NOT_FOUND:
-                return 0
+                break
             if status != TIMED_OUT:
                 self.retry(status)
             with cython.nogil:
-                status = index_delete(self.ref, key, _SLICE_NS, cython.address(old))
+                status = index_delete(self.ref, self.g, key, _SLICE_NS, old)
             if status == TIMED_OUT:
                 self.retry(status)
-        return old
+        return 0
 
     def delete(self, key, /):
         """True if there was one."""
         k: Key
-        old: uint64_t
+        old: Item
         if not self.take_key(cython.address(k), key):
             return False
-        old = self.take_out(cython.address(k))
-        if old:
-            self.free_entry(old)
-        return old != 0
+        self.take_out(cython.address(k), cython.address(old))
+        if old.handle == 0:
+            return False
+        self.end_entry(cython.address(old))
+        return True
 
     def pop(self, key, /):
         """Deletes; what `get` would have returned: one step for all others."""
         k: Key
-        old: uint64_t
-        nr_key: uint64_t = 0
-        nr_stored: uint64_t = 0
-        entry: cython.pointer(Entry)
+        old: Item
+        found: Found
+        status: cython.int
+        room: cython.p_char
         if not self.take_key(cython.address(k), key):
             return None
-        old = self.take_out(cython.address(k))
-        if not old:
+        self.take_out(cython.address(k), cython.address(old))
+        if old.handle == 0:
             return None
         try:
-            entry = entry_at(self.ref, old, cython.address(nr_key), cython.address(nr_stored))
-            return (
-                read_once(cython.address(entry.what), b"storeindex.pop") >> 32 & 0xFF,
-                read_once(cython.address(entry.sizes), b"storeindex.pop") >> 32,
-                PyBytes_FromStringAndSize(cython.cast(cython.p_char, entry) + entry_nbytes(nr_key, 0), nr_stored),
-            )
+            while True:
+                status = entry_open(self.ref, self.g, old.handle, cython.address(found))
+                if status == OK:
+                    data: bytes = b""
+                    try:
+                        self.check_sizes(cython.address(found.item))
+                        data = PyBytes_FromStringAndSize(cython.NULL, found.item.nr_stored)
+                    except BaseException:
+                        entry_close(self.ref, self.g, cython.address(found))
+                        raise
+                    room = PyBytes_AS_STRING(data)
+                    with cython.nogil:
+                        status = read_value(self.ref, self.g, cython.address(found), room)
+                if status == OK:
+                    return (found.codec, found.item.nr_logical, data)
+                self.retry(status)
         finally:
-            self.free_entry(old)
-
-    @cython.cfunc
-    @cython.exceptval(check=False)
-    def taken(self) -> uint64_t:
-        stats: IndexStats
-        index_stats(self.ref, cython.address(stats))
-        return stats.taken
+            self.end_entry(cython.address(old))
 
     @cython.cfunc
     @cython.exceptval(check=False)
@@ -419,9 +536,31 @@ class StoreIndex(PoolObject):
         return total
 
 
-def open_index(arena, mapping: Mapping, name: str, limit, nr_buckets, create: cython.bint):
+def _forked() -> None:
+    for index in list(_indexes):
+        forked(index)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def forked(index: StoreIndex) -> cython.int:
+    if index.mapping.fd < 0 and not index.ref.gone and not index.mapping.closed:
+        index_forked(index.ref)
+    return 0
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+def open_index(arena, mapping: Mapping, name: str, limit, create: cython.bint):
     """The store of that name: made if `create` and there is none. A `limit` of 0 takes the one that is there."""
     index: StoreIndex = StoreIndex.__new__(StoreIndex)
-    index.open_ref(mapping, name, KIND_STORE, ENTRY_SHIFT, limit, 0, index_root_nbytes(nr_buckets), 0, create)
+    index.open_ref(mapping, name, KIND_STORE, ZS_SHIFT, limit, 0, index_root_nbytes(), 0, create)
     index.arena = arena
+    if zs_make(index.ref, STORE_CHAIN) == MISMATCH:
+        raise Corrupt(f"store {name!r}: its root makes no sense")
+    index.g = zs_geometry(index.ref)
+    if index.g == cython.NULL:
+        raise Corrupt(f"store {name!r}: its root makes no sense")
+    _indexes.add(index)
     return index

@@ -12,28 +12,30 @@ from cython.cimports.cpython.unicode import PyUnicode_DecodeUTF8
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free, malloc
 from cython.cimports.libc.string import memcpy
-from cython.cimports.mempools.layout.chunks import pool_update
 from cython.cimports.mempools.layout.mapping import Mapping
 from cython.cimports.mempools.layout.structs import KIND_STORE, NAME_BYTES, NR_POOLS, STATE_LIVE, PoolEntry
 from cython.cimports.mempools.machine.atomics import read_once, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.storeindex import StoreIndex
 from cython.cimports.mempools.parts.status import EXHAUSTED, OK
-from cython.cimports.mempools.pools.hashindex import KEY_RESERVED, KEY_STR, NR_STRIPES, index_nr_buckets
+from cython.cimports.mempools.pools.hashentry import KEY_RESERVED, KEY_STR
 from cython.cimports.mempools.pools.hashscan import (
     IndexReport,
     IndexStats,
-    index_check_blocks,
+    index_check_objects,
     index_check_stripe,
     index_scan,
     index_stats,
+    index_table_nbytes,
 )
+from cython.cimports.mempools.pools.hashtable import NR_STRIPES, index_is_there
 
 from mempools.errors import Corrupt
 
 register_module(cython.address(this_module_step))
 
 _SLICE_NS = cython.declare(uint64_t, 20_000_000)
+_BUCKETS = cython.declare(uint64_t, 65536)  # that one call looks at
 
 
 @cython.cfunc
@@ -57,19 +59,21 @@ def decode_keys(buffer: cython.p_char, nbytes: uint64_t) -> list:
 
 
 def scan(index: StoreIndex, cursor: uint64_t) -> tuple[int, list]:
-    """Some keys from bucket `cursor` on, and the bucket to go on with (nr_buckets at the end)."""
+    """Some keys from `cursor` on (0 at the beginning), and the cursor to go on with (StoreIndex.scan_end at the end)."""
     nbytes: uint64_t = 65536
     used: uint64_t = 0
     status: cython.int
     buffer: cython.p_char
-    index.check_open()
+    check_index(index)
     while True:
         buffer = cython.cast(cython.p_char, malloc(nbytes))
         if buffer == cython.NULL:
             raise MemoryError
         try:
             with cython.nogil:
-                status = index_scan(index.ref, cython.address(cursor), buffer, nbytes, cython.address(used), _SLICE_NS)
+                status = index_scan(
+                    index.ref, index.g, cython.address(cursor), buffer, nbytes, cython.address(used), _BUCKETS, _SLICE_NS
+                )
             if status == OK:
                 return (cursor, decode_keys(buffer, used))
             if status == EXHAUSTED:
@@ -80,38 +84,51 @@ def scan(index: StoreIndex, cursor: uint64_t) -> tuple[int, list]:
             free(buffer)
 
 
-def sizes(index: StoreIndex) -> tuple[int, int, int, int, int, int]:
-    """Entries; bytes of the values, as they are and as stored; of the entries' blocks; of the table; of the pool's chunks."""
-    stats: IndexStats
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def check_index(index: StoreIndex) -> cython.int:
     index.check_open()
-    if index_nr_buckets(index.ref) == 0:
+    if not index_is_there(index.ref):
         raise Corrupt(f"store {index.name!r} has no index table: something else than a Store made it")
+    return 0
+
+
+def sizes(index: StoreIndex) -> tuple[int, int, int, int, int, int]:
+    """Entries; bytes of the values, as they are and as stored; of the pool's zspages; of the tables; of the pool's chunks."""
+    stats: IndexStats
+    check_index(index)
     index_stats(index.ref, cython.address(stats))
-    return (stats.count, stats.logical, stats.stored, stats.taken, index.ref.root_nbytes, index.capacity())
+    return (
+        stats.count,
+        stats.logical,
+        stats.stored,
+        index.stats().memory_bytes,
+        index_table_nbytes(index.ref),
+        index.capacity(),
+    )
 
 
 def check(index: StoreIndex) -> list[str]:
-    """Contradictions between the index, its entries, its statistics and the owner map, a line each."""
-    report: IndexReport = [0, 0, 0, 0, 0, 0, 0]
+    """Contradictions between the index, its entries, its statistics and the objects of its pool, a line each."""
+    report: IndexReport = [0, 0, 0, 0, 0, 0, 0, 0]
     of_entries: uint64_t = 0
-    of_map: uint64_t = 0
+    of_pool: uint64_t = 0
     status: cython.int
     i: uint64_t
     index.check_open()
-    if index_nr_buckets(index.ref) == 0:
+    if not index_is_there(index.ref):
         return [f"store {index.name!r} has no index table: something else than a Store made it"]
     index.mapping.ensure_slot()
     for i in range(NR_STRIPES):
         while True:
             with cython.nogil:
-                status = index_check_stripe(index.ref, i, cython.address(report), _SLICE_NS)
+                status = index_check_stripe(index.ref, index.g, i, cython.address(report), _SLICE_NS)
             if status == OK:
                 break
             index.retry(status)
-    pool_update(index.ref)
     while True:
         with cython.nogil:
-            status = index_check_blocks(index.ref, cython.address(of_entries), cython.address(of_map), _SLICE_NS)
+            status = index_check_objects(index.ref, cython.address(of_entries), cython.address(of_pool), _SLICE_NS)
         if status == OK:
             break
         index.retry(status)
@@ -119,17 +136,22 @@ def check(index: StoreIndex) -> list[str]:
     found = [
         f"{where}: {number} {what} (of {report.entries} entries; last in bucket {report.bad_bucket})"
         for number, what in (
-            (report.bad_refs, "chains lead outside the arena"),
+            (report.bad_refs, "slots name no entry"),
             (report.loops, "chains have no end"),
-            (report.bad_blocks, "entries are not one block of the store's"),
+            (report.bad_parts, "entries have not the parts that they say"),
+            (report.not_kept, "entries or parts are not the store's own"),
             (report.misplaced, "entries are not where their key's hash puts them"),
         )
         if number
     ]
     if report.bad_counts:
         found.append(f"{where}: {report.bad_counts} of the counts differ from the entries' sums")
-    if of_entries != of_map:
-        found.append(f"{where}: the entries have {of_entries} granules, the owner map gives the store {of_map}")
+    if of_entries != of_pool:
+        found.append(f"{where}: the entries have {of_entries} objects, the pool gives the store {of_pool}")
+    try:
+        index.check()
+    except Corrupt as error:
+        found.append(str(error))
     return found
 
 

@@ -17,26 +17,19 @@ from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.machine.atomics import cmpxchg_relaxed, read_once, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.storeindex import StoreIndex
-from cython.cimports.mempools.pools.hashindex import IndexRoot, index_nr_buckets
+from cython.cimports.mempools.pools.hashtable import index_is_there, index_root
 
 register_module(cython.address(this_module_step))
 
 
 def dictionary(index: StoreIndex, /) -> int:
     """Its number; 0: there is none, or no store. Any context."""
-    if index.mapping.closed or index.ref.gone or index_nr_buckets(index.ref) == 0:
+    if index.mapping.closed or index.ref.gone or not index_is_there(index.ref):
         return 0
-    return read_once(
-        cython.address(cython.cast(cython.pointer(IndexRoot), index.ref.root).dictionary), b"storewords.dictionary"
-    )
+    return read_once(cython.address(index_root(index.ref).dictionary), b"storewords.dictionary")
 
 
 def next_dictionary(index: StoreIndex, number: uint64_t) -> None:
     """The dictionary of that number, which is in the store, is the current one, unless there is a later one."""
     index.check_open()
-    cmpxchg_relaxed(
-        cython.address(cython.cast(cython.pointer(IndexRoot), index.ref.root).dictionary),
-        number - 1,
-        number,
-        b"storewords.next",
-    )
+    cmpxchg_relaxed(cython.address(index_root(index.ref).dictionary), number - 1, number, b"storewords.next")

@@ -1,13 +1,17 @@
 # L3: changing the index of a store: see hashcommit.py.
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 from mempools.layout.refs cimport PoolRef
-from mempools.pools.hashindex cimport Key, Stripe
+from mempools.pools.hashentry cimport Item, Key
+from mempools.pools.hashtable cimport Stripe
+from mempools.pools.zsgeometry cimport Geometry
 
 # Between these two nothing of the stripe changes. OK, TIMED_OUT, INTERRUPTED, NOT_REGISTERED.
 cdef int index_lock(PoolRef *pool, Stripe *stripe, uint64_t timeout_ns) noexcept nogil
 cdef void index_unlock(PoolRef *pool, Stripe *stripe) noexcept nogil
 
-# The entry that went out is the caller's own block in `old` (0: none): read it, then free it.
-cdef int index_put(PoolRef *pool, Key *key, uint64_t new, bint only_if_absent, uint64_t timeout_ns, uint64_t *old) noexcept nogil
-cdef int index_delete(PoolRef *pool, Key *key, uint64_t timeout_ns, uint64_t *old) noexcept nogil
-cdef int index_mend(PoolRef *pool, uint32_t slot) noexcept nogil
+# The entry that went out is the caller's own in `old` (handle 0: none): read it, then retire it.
+cdef int index_put(PoolRef *pool, Geometry *g, Key *key, Item *new, bint only_if_absent, uint64_t timeout_ns, Item *old) noexcept nogil
+cdef int index_delete(PoolRef *pool, Geometry *g, Key *key, uint64_t timeout_ns, Item *old) noexcept nogil
+
+# Under the stripe's lock, or for its dead holder: adds (sign 1) or takes off (sign -1) one entry.
+cdef void count_entry(Geometry *g, Stripe *stripe, Item *item, uint64_t sign) noexcept nogil

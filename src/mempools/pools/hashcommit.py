@@ -1,14 +1,13 @@
-"""L3: changing the index of a store: locks, commits, and what recovery does with the half-done (see hashindex.py first).
+"""L3: changing the index of a store: locks and commits (see hashindex.py first).
 
-Crash windows of the lock's holder; index_mend, called by recovery for the dead slot before its blocks are swept, looks
-whether the journal's link holds the new state and finishes or undoes:
-  [D:hashcommit.journal]    nothing moved: the new block stays the dead process's and is swept.
-  [D:hashcommit.moved]      the new block is the structure's, in whole or part, and nobody's link: handed back, then swept.
-  [D:hashcommit.committed]  the old block is still the structure's, `changes` and the statistics are behind: `changes` is moved,
-                           the old block handed to the dead process and swept, the statistics counted again.
-  [D:hashcommit.given]      only the journal is left to clear.
-  [D:hashcommit.mended]     recovery itself died: the journal is still there, and all of its steps can be done twice.
-  [D:hashcommit.unlocked]   the old block is the dead process's own: swept.
+Crash windows of the lock's holder; index_mend (pools/hashmend.py), called by recovery for the dead slot before its objects are freed,
+looks whether the journal's slot holds the new word and finishes or undoes:
+  [D:hashcommit.journal]    nothing moved: the new entry stays the dead process's and is freed.
+  [D:hashcommit.given]      the new entry is the structure's, in whole or part, and no slot's: given back, then freed.
+  [D:hashcommit.committed]  the old entry is still the structure's, the statistics are behind: the old one is given to the
+                           dead process and freed, the statistics counted again.
+  [D:hashcommit.taken]      only the journal is left to clear.
+  [D:hashcommit.unlocked]   the old entry is the dead process's own: freed.
 """
 
 import cython
@@ -19,9 +18,7 @@ if not cython.compiled:
     )
 
 from cython.cimports.libc.stdint import uint32_t, uint64_t
-from cython.cimports.mempools.layout.recovery import register_mend
 from cython.cimports.mempools.layout.refs import PoolRef
-from cython.cimports.mempools.layout.structs import KIND_STORE
 from cython.cimports.mempools.machine.atomics import (
     read_once,
     store_release,
@@ -31,30 +28,24 @@ from cython.cimports.mempools.machine.atomics import (
 )
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.owners import OWNER_STRUCT
-from cython.cimports.mempools.parts.robustlock import robust_holder, robust_lock, robust_unlock
-from cython.cimports.mempools.parts.status import BUSY, CORRUPT, NOT_FOUND, NOT_REGISTERED, OK
-from cython.cimports.mempools.pools.genpool import genpool_transfer
-from cython.cimports.mempools.pools.hashindex import (
-    ENTRY_SHIFT,
-    NR_STRIPES,
+from cython.cimports.mempools.parts.robustlock import robust_lock, robust_unlock
+from cython.cimports.mempools.parts.status import BUSY, CORRUPT, EXHAUSTED, NOT_FOUND, NOT_REGISTERED, OK, STALE
+from cython.cimports.mempools.pools.hashentry import Found, Item, Key, entry_close, entry_give, entry_taken
+from cython.cimports.mempools.pools.hashindex import find_in
+from cython.cimports.mempools.pools.hashtable import (
     OP_DELETE,
     OP_NONE,
     OP_PUT,
-    Entry,
-    Found,
-    IndexRoot,
-    Key,
+    TAG_SHIFT,
     Stripe,
-    chain_of,
-    entry_at,
-    entry_nbytes,
-    entry_size,
-    index_bucket,
+    bucket_line,
+    bucket_of,
+    free_slot,
+    grow_lines,
     index_nr_buckets,
-    next_ref,
-    ref_of,
-    walk,
+    tag_of,
 )
+from cython.cimports.mempools.pools.zsgeometry import Geometry
 
 register_module(cython.address(this_module_step))
 
@@ -76,7 +67,7 @@ def index_unlock(pool: cython.pointer(PoolRef), stripe: cython.pointer(Stripe)) 
     robust_unlock(cython.address(stripe.lock), cython.cast(uint32_t, pool.arena.slot[0]))
 
 
-# ---- writers
+# ---- under the lock
 
 
 @cython.cfunc
@@ -92,42 +83,13 @@ def add(word: cython.pointer(uint64_t), delta: uint64_t) -> cython.void:
 @cython.nogil
 @cython.exceptval(check=False)
 def count_entry(
-    pool: cython.pointer(PoolRef), stripe: cython.pointer(Stripe), offset: uint64_t, sign: uint64_t
+    g: cython.pointer(Geometry), stripe: cython.pointer(Stripe), item: cython.pointer(Item), sign: uint64_t
 ) -> cython.void:
-    """Adds (sign 1) or takes off (sign -1) one entry."""
-    key_nbytes: uint64_t = 0
-    stored: uint64_t = 0
-    entry: cython.pointer(Entry) = entry_at(pool, offset, cython.address(key_nbytes), cython.address(stored))
-    if entry == cython.NULL:
-        return
     add(cython.address(stripe.count), sign)
-    add(cython.address(stripe.logical), sign * (read_once(cython.address(entry.sizes), b"hashcommit.count") >> 32))
-    add(cython.address(stripe.stored), sign * stored)
-    taken: uint64_t = ((entry_nbytes(key_nbytes, stored) - 1) >> ENTRY_SHIFT) + 1
-    add(cython.address(stripe.taken), sign * (taken << ENTRY_SHIFT))
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def hand_over(pool: cython.pointer(PoolRef), offset: uint64_t, from_owner: uint32_t, to_owner: uint32_t) -> cython.int:
-    nbytes: uint64_t = 0
-    if entry_size(pool, offset, cython.address(nbytes)) != OK:
-        return CORRUPT
-    return genpool_transfer(pool, offset, nbytes, from_owner, to_owner)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def moved_on(stripe: cython.pointer(Stripe)) -> cython.void:
-    # [R:hashcommit.changes] release; pairs with [A:hashindex.begin] and [A:hashindex.unchanged]: after the commit that it
-    # counts, and before the old block is freed. See [A:hashindex.begin].
-    store_release(
-        cython.address(stripe.changes),
-        read_once(cython.address(stripe.changes), b"hashcommit.changes") + 1,
-        b"R:hashcommit.changes",
-    )
+    add(cython.address(stripe.logical), sign * item.nr_logical)
+    add(cython.address(stripe.stored), sign * item.nr_stored)
+    add(cython.address(stripe.taken), sign * entry_taken(g, item.nr_key, item.nr_stored))
+    add(cython.address(stripe.objects), sign * (1 + item.parts))
 
 
 @cython.cfunc
@@ -135,43 +97,49 @@ def moved_on(stripe: cython.pointer(Stripe)) -> cython.void:
 @cython.exceptval(check=False)
 def commit(
     pool: cython.pointer(PoolRef),
+    g: cython.pointer(Geometry),
     stripe: cython.pointer(Stripe),
-    op: uint64_t,
     link: cython.pointer(uint64_t),
-    new: uint64_t,
-    old: uint64_t,
-    after: uint64_t,
+    word: uint64_t,
+    new: cython.pointer(Item),
+    before: uint64_t,
+    old: cython.pointer(Item),
 ) -> cython.int:
-    """Makes `link` refer to `after`: the new entry, or what the old one referred to. Under the stripe's lock."""
-    slot: uint32_t = cython.cast(uint32_t, pool.arena.slot[0])
+    """Makes the slot `link` say `word`: the new entry's, or 0. It said `before`: the old one's, or 0. OK, or CORRUPT."""
+    slot: uint64_t = pool.arena.slot[0]
+    op: uint64_t = OP_PUT if word else OP_DELETE
     status: cython.int
     write_once(
         cython.address(stripe.link),
         cython.cast(uint64_t, cython.cast(cython.p_char, link) - pool.arena.base),
         b"hashcommit.journal",
     )
-    write_once(cython.address(stripe.new), new, b"hashcommit.journal")
-    write_once(cython.address(stripe.old), old, b"hashcommit.journal")
+    write_once(cython.address(stripe.new), word, b"hashcommit.journal")
+    write_once(cython.address(stripe.old), before, b"hashcommit.journal")
+    if word:
+        op |= new.parts << 8
+    if before:
+        op |= old.parts << 32
     # Last, and relaxed: only recovery reads the journal, after our end, and the kernel orders that behind all that we did.
     write_once(cython.address(stripe.op), op, b"hashcommit.journal")
     window(b"D:hashcommit.journal")
-    if new:
-        status = hand_over(pool, new, slot, OWNER_STRUCT)
+    if word:
+        status = entry_give(pool, g, new.handle, new.parts, OWNER_STRUCT)
         if status != OK:
-            hand_over(pool, new, OWNER_STRUCT, slot)
+            entry_give(pool, g, new.handle, new.parts, slot)
             write_once(cython.address(stripe.op), OP_NONE, b"hashcommit.journal")
             return status
-        window(b"D:hashcommit.moved")
-    # [R:hashcommit.publish] release; pairs with [A:hashindex.ref]: the commit. The entry was filled before it can be found.
-    store_release(link, chain_of(read_once(link, b"hashcommit.publish") >> 48, after), b"R:hashcommit.publish")
+        window(b"D:hashcommit.given")
+    # [R:hashcommit.publish] release; pairs with [A:hashindex.slot]: the commit. The entry was filled before it can be found.
+    store_release(link, word, b"R:hashcommit.publish")
     window(b"D:hashcommit.committed")
-    moved_on(stripe)
-    if new:
-        count_entry(pool, stripe, new, 1)
-    if old:
-        count_entry(pool, stripe, old, ~cython.cast(uint64_t, 0))
-        hand_over(pool, old, OWNER_STRUCT, slot)
-    window(b"D:hashcommit.given")
+    add(cython.address(stripe.changes), 1)
+    if word:
+        count_entry(g, stripe, new, 1)
+    if before:
+        count_entry(g, stripe, old, ~cython.cast(uint64_t, 0))
+        entry_give(pool, g, old.handle, old.parts, slot)
+    window(b"D:hashcommit.taken")
     write_once(cython.address(stripe.op), OP_NONE, b"hashcommit.done")  # read by recovery only, after our death
     return OK
 
@@ -181,12 +149,50 @@ def commit(
 @cython.exceptval(check=False)
 def find_locked(
     pool: cython.pointer(PoolRef),
+    g: cython.pointer(Geometry),
     key: cython.pointer(Key),
+    bucket: cython.pointer(uint64_t),
     found: cython.pointer(Found),
-    link: cython.pointer(cython.pointer(uint64_t)),
 ) -> cython.int:
-    found.changes = read_once(cython.address(key.stripe.changes), b"hashcommit.find_locked")  # ours to change
-    return walk(pool, key, found, link)
+    """OK, NOT_FOUND, CORRUPT, and as of zs_pin. The entry is closed again: under the lock it stays what it is."""
+    line: cython.pointer(uint64_t)
+    status: cython.int
+    bucket[0] = bucket_of(key.hash, index_nr_buckets(pool))
+    line = bucket_line(pool, bucket[0])
+    status = find_in(pool, g, key, line, found) if line != cython.NULL else CORRUPT
+    if status == OK:
+        entry_close(pool, g, found)
+    return CORRUPT if status == STALE else status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def put_locked(
+    pool: cython.pointer(PoolRef),
+    g: cython.pointer(Geometry),
+    key: cython.pointer(Key),
+    new: cython.pointer(Item),
+    only_if_absent: cython.bint,
+    old: cython.pointer(Item),
+) -> cython.int:
+    """OK, BUSY, EXHAUSTED (there is no further line), CORRUPT, and as of zs_pin."""
+    found: Found
+    bucket: uint64_t = 0
+    word: uint64_t = tag_of(key.hash) << TAG_SHIFT | new.handle
+    slot: cython.pointer(uint64_t) = cython.NULL
+    status: cython.int = find_locked(pool, g, key, cython.address(bucket), cython.address(found))
+    if status == OK and only_if_absent:
+        return BUSY
+    if status == OK:
+        old[0] = found.item
+        return commit(pool, g, key.stripe, found.slot, word, new, found.word, old)
+    if status == NOT_FOUND:
+        status = free_slot(pool, bucket, cython.address(slot))
+    return commit(pool, g, key.stripe, slot, word, new, 0, old) if status == OK else status
+
+
+# ---- writers
 
 
 @cython.cfunc
@@ -194,39 +200,29 @@ def find_locked(
 @cython.exceptval(check=False)
 def index_put(
     pool: cython.pointer(PoolRef),
+    g: cython.pointer(Geometry),
     key: cython.pointer(Key),
-    new: uint64_t,
+    new: cython.pointer(Item),
     only_if_absent: cython.bint,
     timeout_ns: uint64_t,
-    old: cython.pointer(uint64_t),
+    old: cython.pointer(Item),
 ) -> cython.int:
-    """Brings in `new`, a filled block of the caller's own with that key, in place of the key's entry if it has one.
-    OK; BUSY if only_if_absent and there is one; TIMED_OUT, INTERRUPTED, NOT_REGISTERED, CORRUPT: nothing was done."""
-    found: Found
-    link: cython.pointer(uint64_t) = cython.NULL
-    entry: cython.pointer(Entry) = cython.cast(cython.pointer(Entry), pool.arena.base + new)
-    before: cython.pointer(Entry)
-    after: uint64_t
-    status: cython.int = index_lock(pool, key.stripe, timeout_ns)
-    if status != OK:
-        return status
-    old[0] = 0
-    status = find_locked(pool, key, cython.address(found), cython.address(link))
-    if status == OK and only_if_absent:
-        status = BUSY
-    elif status == OK or status == NOT_FOUND:
-        if status == OK:
-            old[0] = found.offset
-            before = cython.cast(cython.pointer(Entry), pool.arena.base + found.offset)
-            after = ref_of(read_once(cython.address(before.chain), b"hashcommit.put"))
-        else:
-            after = ref_of(read_once(link, b"hashcommit.put"))
-        write_once(
-            cython.address(entry.chain), chain_of(key.nbytes, after), b"hashcommit.put"
-        )  # not found by anyone yet
-        status = commit(pool, key.stripe, OP_PUT, link, new, old[0], new)
-    index_unlock(pool, key.stripe)
-    if status == OK and old[0]:
+    """Brings in `new`, an entry of the caller's own with that key, in place of the key's entry if it has one. OK; BUSY if
+    only_if_absent and there is one; EXHAUSTED, TIMED_OUT, INTERRUPTED, NOT_REGISTERED, CORRUPT, as of zs_pin: nothing was done."""
+    status: cython.int
+    while True:
+        status = index_lock(pool, key.stripe, timeout_ns)
+        if status != OK:
+            return status
+        old.handle = 0
+        status = put_locked(pool, g, key, new, only_if_absent, old)
+        index_unlock(pool, key.stripe)
+        if status != EXHAUSTED:
+            break
+        status = grow_lines(pool)
+        if status != OK:
+            break
+    if status == OK and old.handle:
         window(b"D:hashcommit.unlocked")
     return status
 
@@ -235,117 +231,22 @@ def index_put(
 @cython.nogil
 @cython.exceptval(check=False)
 def index_delete(
-    pool: cython.pointer(PoolRef), key: cython.pointer(Key), timeout_ns: uint64_t, old: cython.pointer(uint64_t)
+    pool: cython.pointer(PoolRef),
+    g: cython.pointer(Geometry),
+    key: cython.pointer(Key),
+    timeout_ns: uint64_t,
+    old: cython.pointer(Item),
 ) -> cython.int:
     """OK, NOT_FOUND; else as index_put."""
     found: Found
-    link: cython.pointer(uint64_t) = cython.NULL
-    before: cython.pointer(Entry)
+    bucket: uint64_t = 0
     status: cython.int = index_lock(pool, key.stripe, timeout_ns)
     if status != OK:
         return status
-    old[0] = 0
-    status = find_locked(pool, key, cython.address(found), cython.address(link))
+    old.handle = 0
+    status = find_locked(pool, g, key, cython.address(bucket), cython.address(found))
     if status == OK:
-        old[0] = found.offset
-        before = cython.cast(cython.pointer(Entry), pool.arena.base + found.offset)
-        status = commit(
-            pool,
-            key.stripe,
-            OP_DELETE,
-            link,
-            0,
-            found.offset,
-            ref_of(read_once(cython.address(before.chain), b"hashcommit.delete")),
-        )
+        old[0] = found.item
+        status = commit(pool, g, key.stripe, found.slot, 0, cython.NULL, found.word, old)
     index_unlock(pool, key.stripe)
     return status
-
-
-# ---- recovery
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def recount(pool: cython.pointer(PoolRef), stripe: cython.pointer(Stripe), index: uint64_t) -> cython.void:
-    """The statistics of one stripe from its chains; under its lock."""
-    nr: uint64_t = index_nr_buckets(pool)
-    line: uint64_t = index << 3
-    bucket: uint64_t
-    steps: uint64_t = 0
-    key_nbytes: uint64_t = 0
-    stored: uint64_t = 0
-    write_once(cython.address(stripe.count), 0, b"hashcommit.recount")
-    write_once(cython.address(stripe.logical), 0, b"hashcommit.recount")
-    write_once(cython.address(stripe.stored), 0, b"hashcommit.recount")
-    write_once(cython.address(stripe.taken), 0, b"hashcommit.recount")
-    while line < nr:
-        bucket = line
-        while bucket < line + 8 and bucket < nr:
-            ref: uint64_t = next_ref(index_bucket(pool, bucket))
-            while ref and steps <= pool.arena.nbytes >> ENTRY_SHIFT:
-                entry: cython.pointer(Entry) = entry_at(pool, ref, cython.address(key_nbytes), cython.address(stored))
-                if entry == cython.NULL:
-                    break
-                count_entry(pool, stripe, ref, 1)
-                ref = next_ref(cython.address(entry.chain))
-                steps += 1
-            bucket += 1
-        line += NR_STRIPES << 3
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def mend_stripe(pool: cython.pointer(PoolRef), index: uint64_t, slot: uint32_t) -> cython.int:
-    """Finishes or undoes what the dead holder of one stripe's lock was at. Run again after a death of its own, it finds
-    either the journal as it was or an empty one."""
-    stripe: cython.pointer(Stripe) = cython.address(cython.cast(cython.pointer(IndexRoot), pool.root).stripes[index])
-    # Relaxed, as all of this: the caller has learnt from the kernel that the other is gone. If that did not order what it
-    # did, `op` itself could be an old one, and no acquire would help.
-    op: uint64_t = read_once(cython.address(stripe.op), b"hashcommit.mend")
-    link: uint64_t = read_once(cython.address(stripe.link), b"hashcommit.mend")
-    new: uint64_t = read_once(cython.address(stripe.new), b"hashcommit.mend")
-    old: uint64_t = read_once(cython.address(stripe.old), b"hashcommit.mend")
-    held: uint64_t
-    if op == OP_NONE:
-        return OK
-    if link & 7 or link > pool.arena.nbytes - 8:
-        return CORRUPT
-    # Nobody has touched the link since: its lock is the dead process's.
-    held = ref_of(read_once(cython.cast(cython.pointer(uint64_t), pool.arena.base + link), b"hashcommit.mend"))
-    if (op == OP_PUT and held == new) or (op == OP_DELETE and held != old):
-        moved_on(stripe)
-        if old:
-            hand_over(pool, old, OWNER_STRUCT, slot)
-        recount(pool, stripe, index)
-    elif new:
-        hand_over(pool, new, OWNER_STRUCT, slot)
-    window(b"D:hashcommit.mended")
-    write_once(cython.address(stripe.op), OP_NONE, b"hashcommit.mend")  # last: a mend that dies before is done again
-    return OK
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def index_mend(pool: cython.pointer(PoolRef), slot: uint32_t) -> cython.int:
-    """For recovery: every stripe that the dead process had locked."""
-    root: cython.pointer(IndexRoot) = cython.cast(cython.pointer(IndexRoot), pool.root)
-    i: uint64_t
-    status: cython.int
-    worst: cython.int = OK
-    if index_nr_buckets(pool) == 0:
-        return CORRUPT
-    for i in range(NR_STRIPES):
-        if robust_holder(cython.address(root.stripes[i].lock)) != slot:
-            continue
-        status = mend_stripe(pool, i, slot)
-        if status != OK:
-            worst = status
-        robust_unlock(cython.address(root.stripes[i].lock), slot)
-    return worst
-
-
-register_mend(KIND_STORE, index_mend)

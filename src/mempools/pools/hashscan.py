@@ -1,9 +1,14 @@
 """L3: looking over the whole index of a store (see hashindex.py first): statistics, keys, contradictions.
 
 Guarantee. index_stats: each number at its own instant. index_scan: the keys of each bucket at one instant, buckets one
-after another; a key that is there from before the scan to after it is seen exactly once. index_check_*: exact, under the
-stripe's lock or all of them. Process-safe, thread-safe. Price. A scan writes nothing; a check holds up the stripe's writers.
+after another; a key that is there from before the scan to after it is seen exactly once, however the index grows meanwhile.
+index_check_*: exact, under the stripe's lock or all of them. Process-safe, thread-safe. Price. A scan has the stripe's lock for one
+bucket at a time; a check for all of its buckets.
 Rules. All stripes' locks are taken in ascending order, and nowhere else more than one.
+
+The order of a scan. A bucket has the keys whose hashes end in certain bits; read from the lowest bit on, as the digits of a fraction, those
+hashes are an interval, and a split halves it. A scan goes through [0, 1) by the intervals of the buckets that there are, and a cursor is
+where it has got to, in units of 2^-32: what it has behind it stays behind it.
 """
 
 import cython
@@ -13,57 +18,115 @@ if not cython.compiled:
 
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy
-from cython.cimports.mempools.layout.chunks import pool_known
-from cython.cimports.mempools.layout.refs import ChunkRef, PoolRef
-from cython.cimports.mempools.machine.atomics import copy, load_acquire, read_once, this_module_step
+from cython.cimports.mempools.layout.refs import PoolRef
+from cython.cimports.mempools.layout.structs import NR_SLOTS
+from cython.cimports.mempools.machine.atomics import read_once, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
-from cython.cimports.mempools.parts.ownermap import count_owner, inspect
 from cython.cimports.mempools.parts.owners import OWNER_STRUCT
-from cython.cimports.mempools.parts.status import BUSY, CORRUPT, EXHAUSTED, OK
-from cython.cimports.mempools.pools.genpool import genpool_chunk, genpool_granules
-from cython.cimports.mempools.pools.hashcommit import index_lock, index_unlock
-from cython.cimports.mempools.pools.hashindex import (
-    ENTRY_SHIFT,
-    MAX_TRIES,
+from cython.cimports.mempools.parts.status import CORRUPT, EXHAUSTED, OK, TABLE_FULL
+from cython.cimports.mempools.pools.hashcommit import count_entry, index_lock, index_unlock
+from cython.cimports.mempools.pools.hashentry import Found, entry_close, entry_open, entry_walk
+from cython.cimports.mempools.pools.hashindex import entry_hash
+from cython.cimports.mempools.pools.hashtable import (
+    NR_LINE_SLOTS,
     NR_STRIPES,
-    Entry,
-    Found,
     IndexRoot,
-    Key,
     Stripe,
-    entry_at,
-    entry_nbytes,
-    index_bucket,
+    bucket_line,
+    bucket_of,
+    half_of,
+    handle_in,
     index_nr_buckets,
-    index_place,
-    index_stripe,
-    index_unchanged,
-    low32,
-    next_ref,
+    index_root,
+    most_lines,
+    next_line,
+    stripe_of,
+    tag_of,
+)
+from cython.cimports.mempools.pools.zsgeometry import Geometry
+from cython.cimports.mempools.pools.zspin import Pinned, zs_pin, zs_unpin
+from cython.cimports.mempools.pools.zstable import (
+    CELL_LIVE,
+    NR_SEGMENTS,
+    ZsRoot,
+    cell_owner,
+    index_of,
+    zs_cell,
+    zs_root,
 )
 
 register_module(cython.address(this_module_step))
-
-_BATCH = cython.declare(uint64_t, 65536)  # buckets that one call looks at
-
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def index_stats(pool: cython.pointer(PoolRef), stats: cython.pointer(IndexStats)) -> cython.void:
-    root: cython.pointer(IndexRoot) = cython.cast(cython.pointer(IndexRoot), pool.root)
+    root: cython.pointer(IndexRoot) = index_root(pool)
     stripe: cython.pointer(Stripe)
     i: uint64_t
-    stats.count = stats.logical = stats.stored = stats.taken = 0
+    stats.count = stats.logical = stats.stored = stats.taken = stats.objects = 0
     for i in range(NR_STRIPES):  # relaxed: statistics
         stripe = cython.address(root.stripes[i])
         stats.count += read_once(cython.address(stripe.count), b"hashscan.stats")
         stats.logical += read_once(cython.address(stripe.logical), b"hashscan.stats")
         stats.stored += read_once(cython.address(stripe.stored), b"hashscan.stats")
         stats.taken += read_once(cython.address(stripe.taken), b"hashscan.stats")
+        stats.objects += read_once(cython.address(stripe.objects), b"hashscan.stats")
 
 
-# ---- keys
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def index_table_nbytes(pool: cython.pointer(PoolRef)) -> uint64_t:
+    """Of the pool's table, and of the segments and pages of pins that it names."""
+    r: cython.pointer(IndexRoot) = index_root(pool)
+    z: cython.pointer(ZsRoot) = zs_root(pool)
+    nbytes: uint64_t = pool.root_nbytes
+    k: uint64_t
+    for k in range(1, NR_SEGMENTS):  # relaxed: statistics
+        if read_once(cython.address(r.buckets[k]), b"hashscan.table"):
+            nbytes += cython.cast(uint64_t, 4096) << k
+        if read_once(cython.address(r.lines[k]), b"hashscan.table"):
+            nbytes += cython.cast(uint64_t, 4096) << k
+        if read_once(cython.address(z.cells[k]), b"hashscan.table"):
+            nbytes += cython.cast(uint64_t, 4096) << k
+        if read_once(cython.address(z.descs[k]), b"hashscan.table"):
+            nbytes += cython.cast(uint64_t, 4096) << k
+    for k in range(1, NR_SLOTS + 1):
+        if read_once(cython.address(z.pins[k]), b"hashscan.table"):
+            nbytes += 4096
+    return nbytes
+
+
+# ---- keys, under the stripe's lock
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def copy_key(
+    pool: cython.pointer(PoolRef),
+    g: cython.pointer(Geometry),
+    handle: uint64_t,
+    buffer: cython.p_char,
+    nbytes: uint64_t,
+    used: cython.pointer(uint64_t),
+) -> cython.int:
+    """The record of one key behind used[0], which becomes what is needed, if there is room or not."""
+    found: Found
+    record: uint32_t
+    status: cython.int = entry_open(pool, g, handle, cython.address(found))
+    if status != OK:
+        return status if status == TABLE_FULL else CORRUPT
+    if used[0] + 4 + found.item.nr_key <= nbytes:
+        record = found.kind << 16 | cython.cast(uint32_t, found.item.nr_key)
+        memcpy(buffer + used[0], cython.address(record), 4)
+        status = entry_walk(
+            pool, g, cython.address(found), 0, found.item.nr_key, buffer + used[0] + 4, cython.NULL
+        )
+    used[0] += 4 + found.item.nr_key
+    entry_close(pool, g, cython.address(found))
+    return status
 
 
 @cython.cfunc
@@ -71,79 +134,54 @@ def index_stats(pool: cython.pointer(PoolRef), stats: cython.pointer(IndexStats)
 @cython.exceptval(check=False)
 def copy_bucket(
     pool: cython.pointer(PoolRef),
+    g: cython.pointer(Geometry),
     bucket: uint64_t,
     buffer: cython.p_char,
     nbytes: uint64_t,
     used: cython.pointer(uint64_t),
-    at: cython.pointer(Found),
-    key: cython.pointer(Key),
 ) -> cython.int:
-    """The records of one bucket; used[0] is what they need, which may be more than there is room for. Without the lock
-    only what index_unchanged confirms counts."""
-    entry: cython.pointer(Entry)
-    key_nbytes: uint64_t = 0
-    stored: uint64_t = 0
+    """The records of one bucket; used[0] is what they need, which may be more than there is room for."""
+    line: cython.pointer(uint64_t) = bucket_line(pool, bucket)
     steps: uint64_t = 0
-    record: uint32_t
-    ref: uint64_t = next_ref(index_bucket(pool, bucket))
+    i: uint64_t
+    word: uint64_t
+    status: cython.int
     used[0] = 0
-    while ref:
-        entry = entry_at(pool, ref, cython.address(key_nbytes), cython.address(stored))
-        if entry == cython.NULL:
-            return CORRUPT
-        if used[0] + 4 + key_nbytes <= nbytes:
-            record = cython.cast(
-                uint32_t,
-                (read_once(cython.address(entry.what), b"hashscan.copy") >> 40 & 0xFF) << 16 | key_nbytes,
-            )
-            memcpy(buffer + used[0], cython.address(record), 4)
-            copy(
-                buffer + used[0] + 4,
-                cython.cast(cython.p_char, entry) + entry_nbytes(0, 0),
-                key_nbytes,
-                b"hashscan.copy",
-            )
-        used[0] += 4 + key_nbytes
+    while line != cython.NULL:
+        for i in range(NR_LINE_SLOTS):
+            word = read_once(line + i, b"hashscan.copy")
+            if word != 0:
+                status = copy_key(pool, g, handle_in(word), buffer, nbytes, used)
+                if status != OK:
+                    return status
         steps += 1
-        if steps & 255 == 0:
-            if not index_unchanged(key, at):
-                return BUSY
-            if steps > pool.arena.nbytes >> ENTRY_SHIFT:
-                return CORRUPT
-        ref = next_ref(cython.address(entry.chain))
+        if steps > most_lines(pool):
+            return CORRUPT
+        line = next_line(pool, line)
     return OK
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def copy_bucket_whole(
-    pool: cython.pointer(PoolRef),
-    bucket: uint64_t,
-    buffer: cython.p_char,
-    nbytes: uint64_t,
-    used: cython.pointer(uint64_t),
-    timeout_ns: uint64_t,
-) -> cython.int:
-    """copy_bucket, believed: without the lock, or after MAX_TRIES with it."""
-    at: Found
-    key: Key
-    tries: cython.int
-    status: cython.int
-    key.stripe = index_stripe(pool, bucket)
-    for tries in range(MAX_TRIES):
-        # [A:hashscan.begin] acquire; pairs with [R:hashcommit.changes]: as [A:hashindex.begin].
-        at.changes = load_acquire(cython.address(key.stripe.changes), b"A:hashscan.begin")
-        status = copy_bucket(pool, bucket, buffer, nbytes, used, cython.address(at), cython.address(key))
-        if index_unchanged(cython.address(key), cython.address(at)):
-            return status
-    status = index_lock(pool, key.stripe, timeout_ns)
-    if status != OK:
-        return status
-    at.changes = read_once(cython.address(key.stripe.changes), b"hashscan.locked")
-    status = copy_bucket(pool, bucket, buffer, nbytes, used, cython.address(at), cython.address(key))
-    index_unlock(pool, key.stripe)
-    return status
+def reversed_bits(x: uint64_t) -> uint64_t:
+    """The low 32 bits, the other way round."""
+    i: uint64_t
+    y: uint64_t = 0
+    for i in range(32):
+        y = y << 1 | x >> i & 1
+    return y
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def interval_end(cursor: uint64_t, nr: uint64_t, bucket: uint64_t) -> uint64_t:
+    """Where the interval of a bucket ends that has the cursor in it."""
+    m: uint64_t = half_of(nr)
+    parts: uint64_t = 2 * m if bucket >= m or bucket + m < nr else m  # as many intervals of that size are there
+    size: uint64_t = SCAN_END // parts
+    return cursor // size * size + size
 
 
 @cython.cfunc
@@ -151,21 +189,32 @@ def copy_bucket_whole(
 @cython.exceptval(check=False)
 def index_scan(
     pool: cython.pointer(PoolRef),
+    g: cython.pointer(Geometry),
     cursor: cython.pointer(uint64_t),
     buffer: cython.p_char,
     nbytes: uint64_t,
     used: cython.pointer(uint64_t),
+    most: uint64_t,
     timeout_ns: uint64_t,
 ) -> cython.int:
-    nr: uint64_t = index_nr_buckets(pool)
-    end: uint64_t = cursor[0] + _BATCH if nr - cursor[0] > _BATCH else nr
     here: uint64_t = 0
+    hash: uint64_t
+    nr: uint64_t
+    bucket: uint64_t
     status: cython.int
+    stripe: cython.pointer(Stripe)
     used[0] = 0
-    while cursor[0] < end:
-        status = copy_bucket_whole(
-            pool, cursor[0], buffer + used[0], nbytes - used[0], cython.address(here), timeout_ns
-        )
+    while cursor[0] < SCAN_END and most:
+        hash = reversed_bits(cursor[0])
+        stripe = stripe_of(pool, hash)
+        status = index_lock(pool, stripe, timeout_ns)
+        if status != OK:
+            return OK if used[0] else status
+        # All splits of this stripe are over, and seen: others do not change what bucket the hash has.
+        nr = index_nr_buckets(pool)
+        bucket = bucket_of(hash, nr)
+        status = copy_bucket(pool, g, bucket, buffer + used[0], nbytes - used[0], cython.address(here))
+        index_unlock(pool, stripe)
         if status != OK:
             return OK if used[0] else status
         if here > nbytes - used[0]:
@@ -174,7 +223,8 @@ def index_scan(
             used[0] = here
             return EXHAUSTED
         used[0] += here
-        cursor[0] += 1
+        cursor[0] = interval_end(cursor[0], nr, bucket)
+        most -= 1
     return OK
 
 
@@ -184,33 +234,69 @@ def index_scan(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def check_entry(
+def is_kept(pool: cython.pointer(PoolRef), handle: uint64_t) -> cython.bint:
+    cell: cython.pointer(uint64_t) = zs_cell(pool, index_of(handle))
+    return cell != cython.NULL and cell_owner(read_once(cell, b"hashscan.kept")) == OWNER_STRUCT
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def parts_wrong(
     pool: cython.pointer(PoolRef),
-    bucket: uint64_t,
-    ref: uint64_t,
-    entry: cython.pointer(Entry),
-    key_nbytes: uint64_t,
-    stored: uint64_t,
+    g: cython.pointer(Geometry),
+    found: cython.pointer(Found),
     report: cython.pointer(IndexReport),
-) -> cython.void:
-    key: Key
-    nbytes: uint64_t = entry_nbytes(key_nbytes, stored)
-    what: uint64_t = read_once(cython.address(entry.what), b"hashscan.check")
-    chunk: cython.pointer(ChunkRef) = genpool_chunk(pool, ref, nbytes)
-    if (
-        chunk == cython.NULL
-        or (ref - chunk.base) & ((cython.cast(uint64_t, 1) << pool.shift) - 1)
-        or inspect(
-            chunk.map, chunk.nr_words, (ref - chunk.base) >> pool.shift, genpool_granules(pool, nbytes), OWNER_STRUCT
-        )
-        != OK
-    ):
-        report.bad_blocks += 1
+) -> cython.bint:
+    """Has an open entry other parts, or more or less in them, than it says?"""
+    pinned: Pinned
+    next: uint64_t = found.next
+    parts: uint64_t = 0
+    nr: uint64_t = found.nr_here
+    while next and parts < found.item.parts:
+        if zs_pin(pool, g, next, cython.address(pinned)) != OK:
+            return True
+        report.not_kept += not is_kept(pool, next)
+        nr += pinned.nbytes - 8
+        next = read_once(cython.cast(cython.pointer(uint64_t), pinned.object), b"hashscan.part")
+        zs_unpin(pool, cython.address(pinned))
+        parts += 1
+    return next != 0 or parts != found.item.parts or nr != found.item.nr_key + found.item.nr_stored
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def check_slot(
+    pool: cython.pointer(PoolRef),
+    g: cython.pointer(Geometry),
+    bucket: uint64_t,
+    word: uint64_t,
+    report: cython.pointer(IndexReport),
+    sums: cython.pointer(Stripe),
+) -> cython.int:
+    """OK; TABLE_FULL: there is no pin to be had now."""
+    found: Found
+    hash: uint64_t = 0
+    status: cython.int = entry_open(pool, g, handle_in(word), cython.address(found))
+    if status == TABLE_FULL:
+        return status
+    if status != OK:
+        report.bad_refs += 1
         report.bad_bucket = bucket
-    index_place(pool, cython.address(key), entry)
-    if key.bucket != bucket or low32(key.hash) != low32(what):
+        return OK
+    report.not_kept += not is_kept(pool, handle_in(word))
+    report.bad_parts += parts_wrong(pool, g, cython.address(found), report)
+    if (
+        entry_hash(pool, g, cython.address(found), cython.address(hash)) != OK
+        or bucket_of(hash, index_nr_buckets(pool)) != bucket
+        or tag_of(hash) != tag_of(word)
+    ):
         report.misplaced += 1
         report.bad_bucket = bucket
+    count_entry(g, sums, cython.address(found.item), 1)
+    entry_close(pool, g, cython.address(found))
+    return OK
 
 
 @cython.cfunc
@@ -218,90 +304,102 @@ def check_entry(
 @cython.exceptval(check=False)
 def check_bucket(
     pool: cython.pointer(PoolRef),
+    g: cython.pointer(Geometry),
     bucket: uint64_t,
     report: cython.pointer(IndexReport),
-    sums: cython.pointer(IndexStats),
-) -> cython.void:
-    entry: cython.pointer(Entry)
-    key_nbytes: uint64_t = 0
-    stored: uint64_t = 0
-    steps: uint64_t = 0
-    ref: uint64_t = next_ref(index_bucket(pool, bucket))
-    while ref:
-        entry = entry_at(pool, ref, cython.address(key_nbytes), cython.address(stored))
-        steps += 1
-        if entry == cython.NULL:
-            report.bad_refs += 1
-        elif steps > pool.arena.nbytes >> ENTRY_SHIFT:
-            report.loops += 1
-        else:
-            check_entry(pool, bucket, ref, entry, key_nbytes, stored, report)
-            sums.count += 1
-            sums.logical += read_once(cython.address(entry.sizes), b"hashscan.check") >> 32
-            sums.stored += stored
-            sums.taken += genpool_granules(pool, entry_nbytes(key_nbytes, stored)) << pool.shift
-            ref = next_ref(cython.address(entry.chain))
-            continue
-        report.bad_bucket = bucket
-        return
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def index_check_stripe(
-    pool: cython.pointer(PoolRef), index: uint64_t, report: cython.pointer(IndexReport), timeout_ns: uint64_t
+    sums: cython.pointer(Stripe),
 ) -> cython.int:
-    """Adds to the report. OK, or as of index_lock with nothing looked at."""
-    stripe: cython.pointer(Stripe) = cython.address(cython.cast(cython.pointer(IndexRoot), pool.root).stripes[index])
-    nr: uint64_t = index_nr_buckets(pool)
-    line: uint64_t = index << 3
-    bucket: uint64_t
-    sums: IndexStats = [0, 0, 0, 0]
-    status: cython.int = index_lock(pool, stripe, timeout_ns)
-    if status != OK:
-        return status
-    while line < nr:
-        bucket = line
-        while bucket < line + 8 and bucket < nr:
-            check_bucket(pool, bucket, report, cython.address(sums))
-            bucket += 1
-        line += NR_STRIPES << 3
-    report.entries += sums.count
-    report.bad_counts += sums.count != read_once(cython.address(stripe.count), b"hashscan.check")
-    report.bad_counts += sums.logical != read_once(cython.address(stripe.logical), b"hashscan.check")
-    report.bad_counts += sums.stored != read_once(cython.address(stripe.stored), b"hashscan.check")
-    report.bad_counts += sums.taken != read_once(cython.address(stripe.taken), b"hashscan.check")
-    index_unlock(pool, stripe)
+    line: cython.pointer(uint64_t) = bucket_line(pool, bucket)
+    steps: uint64_t = 0
+    i: uint64_t
+    word: uint64_t
+    status: cython.int
+    while line != cython.NULL:
+        for i in range(NR_LINE_SLOTS):
+            word = read_once(line + i, b"hashscan.check")
+            status = check_slot(pool, g, bucket, word, report, sums) if word else OK
+            if status != OK:
+                return status
+        steps += 1
+        if steps > most_lines(pool):
+            report.loops += 1
+            report.bad_bucket = bucket
+            break
+        line = next_line(pool, line)
     return OK
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def index_check_blocks(
+def index_check_stripe(
     pool: cython.pointer(PoolRef),
-    of_entries: cython.pointer(uint64_t),
-    of_map: cython.pointer(uint64_t),
+    g: cython.pointer(Geometry),
+    index: uint64_t,
+    report: cython.pointer(IndexReport),
     timeout_ns: uint64_t,
 ) -> cython.int:
-    root: cython.pointer(IndexRoot) = cython.cast(cython.pointer(IndexRoot), pool.root)
+    """Adds to the report. OK, or as of index_lock with nothing looked at; TABLE_FULL: part of it may have been."""
+    stripe: cython.pointer(Stripe) = cython.address(index_root(pool).stripes[index])
+    bucket: uint64_t = index
+    sums: Stripe
+    status: cython.int = index_lock(pool, stripe, timeout_ns)
+    if status != OK:
+        return status
+    sums.count = sums.logical = sums.stored = sums.taken = sums.objects = 0
+    while bucket < index_nr_buckets(pool) and status == OK:
+        status = check_bucket(pool, g, bucket, report, cython.address(sums))
+        bucket += NR_STRIPES
+    if status == OK:
+        report.entries += sums.count
+        report.bad_counts += sums.count != read_once(cython.address(stripe.count), b"hashscan.check")
+        report.bad_counts += sums.logical != read_once(cython.address(stripe.logical), b"hashscan.check")
+        report.bad_counts += sums.stored != read_once(cython.address(stripe.stored), b"hashscan.check")
+        report.bad_counts += sums.taken != read_once(cython.address(stripe.taken), b"hashscan.check")
+        report.bad_counts += sums.objects != read_once(cython.address(stripe.objects), b"hashscan.check")
+    index_unlock(pool, stripe)
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def count_kept(pool: cython.pointer(PoolRef)) -> uint64_t:
+    """Objects that are the structure's own."""
+    index: uint64_t = 0
+    nr: uint64_t = 0
+    word: uint64_t
+    cell: cython.pointer(uint64_t) = zs_cell(pool, 0)
+    while cell != cython.NULL:
+        word = read_once(cell, b"hashscan.kept")
+        if word == 0:
+            break
+        nr += word & cython.cast(uint64_t, CELL_LIVE) != 0 and cell_owner(word) == OWNER_STRUCT
+        index += 1
+        cell = zs_cell(pool, index)
+    return nr
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def index_check_objects(
+    pool: cython.pointer(PoolRef),
+    of_entries: cython.pointer(uint64_t),
+    of_pool: cython.pointer(uint64_t),
+    timeout_ns: uint64_t,
+) -> cython.int:
+    root: cython.pointer(IndexRoot) = index_root(pool)
     stats: IndexStats
-    chunk: cython.pointer(ChunkRef)
     locked: uint64_t = 0
-    i: uint64_t
     status: cython.int = OK
     while locked < NR_STRIPES and status == OK:
         status = index_lock(pool, cython.address(root.stripes[locked]), timeout_ns)
         locked += status == OK
     if status == OK:
         index_stats(pool, cython.address(stats))
-        of_entries[0] = stats.taken >> pool.shift
-        of_map[0] = 0
-        # A chunk that another process added is known here once an entry in it was checked.
-        for i in range(pool_known(pool)):
-            chunk = cython.address(pool.chunks[i])
-            of_map[0] += count_owner(chunk.map, chunk.summary, chunk.nr_words, OWNER_STRUCT)
+        of_entries[0] = stats.objects
+        of_pool[0] = count_kept(pool)
     while locked > 0:
         locked -= 1
         index_unlock(pool, cython.address(root.stripes[locked]))

@@ -19,3 +19,4 @@ cdef bint has_pins(PoolRef *pool, uint64_t slot) noexcept nogil
 cdef bint is_pinned(PoolRef *pool, uint64_t index) noexcept nogil
 cdef void clear_pins(PoolRef *pool, uint32_t slot) noexcept nogil
 cdef int not_named(uint64_t handle, uint64_t word) noexcept nogil
+cdef int locate(PoolRef *pool, Geometry *g, uint64_t word, Pinned *pinned) noexcept nogil

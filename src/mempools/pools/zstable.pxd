@@ -32,7 +32,7 @@ cdef enum:
     GENERATION_SHIFT = 48
     NR_PINS = 511              # of one process at a time
 
-    DOOMED = 0                 # owner of an object whose process is dead and that somebody is reading
+    DOOMED = 0                 # owner of an object that has ended but for those who are reading it
 
 cdef enum CellBits:
     CELL_LIVE = 0x400000000000
@@ -128,3 +128,7 @@ cdef int grow_descs(PoolRef *pool) noexcept nogil
 cdef uint64_t *header_of(PoolRef *pool, Geometry *g, Descriptor *d, uint64_t word, uint64_t slot) noexcept nogil
 cdef char *object_at(PoolRef *pool, Geometry *g, uint64_t word, uint64_t slot) noexcept nogil
 cdef bint word_fits(PoolRef *pool, Geometry *g, uint64_t word) noexcept nogil
+# Of tables with segments whose offsets the root names, entry k has 4096 << k bytes, entry 0 is elsewhere: see there.
+cdef uint64_t segment_of(uint64_t index, uint64_t first) noexcept nogil
+cdef char *segment_at(PoolRef *pool, uint64_t *name, uint64_t k) noexcept nogil
+cdef int grow(PoolRef *pool, uint64_t *names) noexcept nogil

@@ -7,7 +7,7 @@ from mempools.pools.shares cimport Share
 
 cdef enum:
     NR_ACTORS = 4              # simulated CPUs of a scenario, at most
-    STAGE_PAGES = 32
+    STAGE_PAGES = 40
     STAGE_BYTES = STAGE_PAGES << 12
     NR_FOUND = 8               # values that an actor hands to the end condition
     FOREVER = 0x1000000000000000         # ns: a time-out that does not run out

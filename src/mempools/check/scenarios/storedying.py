@@ -1,0 +1,204 @@
+"""Scenarios of a store's index in which processes die: who puts, deletes, splits, and who recovers (storing.py has the living)."""
+
+import cython
+
+if not cython.compiled:
+    raise ImportError(
+        "mempools.check.scenarios.storedying is compiled code: run `make build` in a checkout, or install the wheel"
+    )
+
+from cython.cimports.libc.stdint import uint64_t
+from cython.cimports.mempools.check.scenarios.stage import (
+    NR_FOUND,
+    STAGE_BYTES,
+    Stage,
+    play,
+    recover_both,
+    recover_the_first,
+    stage_of,
+)
+from cython.cimports.mempools.check.scenarios.storestage import (
+    RETIRED,
+    delete,
+    delete_a_left,
+    end_left,
+    final_a,
+    final_both,
+    geometry,
+    get,
+    get_a,
+    get_always,
+    give_item,
+    put,
+    put_a_left,
+    set_store,
+    split,
+    store_wrong,
+)
+from cython.cimports.mempools.check.scenes import register_scene
+from cython.cimports.mempools.check.state import Engine
+from cython.cimports.mempools.layout.refs import PoolRef
+from cython.cimports.mempools.machine.atomics import this_module_step
+from cython.cimports.mempools.machine.hooks import register_module
+from cython.cimports.mempools.pools.hashsplit import index_split
+from cython.cimports.mempools.pools.hashtable import FIRST_BUCKETS, index_nr_buckets
+
+register_module(cython.address(this_module_step))
+
+
+# ---- end conditions
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def final_died(arg: cython.p_void) -> cython.p_const_char:
+    """A's old value or its new one, whatever the reader saw."""
+    stage: cython.pointer(Stage) = stage_of(arg)
+    mark: uint64_t = get(cython.address(stage.actors[2]), 0)
+    end_left(stage, 0, stage.actors[1].found[NR_FOUND - 1] != 0)
+    if mark == 0:
+        return b"a key is missing"
+    if mark < stage.actors[2].found[0]:
+        return b"a value that was seen is gone"
+    if stage.actors[1].found[NR_FOUND - 1] == 0 and mark == 1:
+        return b"a value was not replaced, though nobody died"
+    return store_wrong(stage, 1)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def final_delete_died(arg: cython.p_void) -> cython.p_const_char:
+    stage: cython.pointer(Stage) = stage_of(arg)
+    end_left(stage, 2, False)
+    end_left(stage, 0, stage.actors[1].found[NR_FOUND - 1] != 0)
+    return store_wrong(stage, get(cython.address(stage.actors[2]), 0) != 0)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def final_died_twice(arg: cython.p_void) -> cython.p_const_char:
+    """The old value or the new one."""
+    stage: cython.pointer(Stage) = stage_of(arg)
+    end_left(stage, 0, stage.actors[1].found[NR_FOUND - 1] != 0 or stage.actors[2].found[NR_FOUND - 1] != 0)
+    return final_a(arg)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def final_split_died(arg: cython.p_void) -> cython.p_const_char:
+    """Split or not, nothing has been lost, and the next split ends well."""
+    stage: cython.pointer(Stage) = stage_of(arg)
+    pool: cython.pointer(PoolRef) = cython.address(stage.actors[2].pool)
+    wrong: cython.p_const_char = final_both(arg)
+    if wrong == cython.NULL and index_nr_buckets(pool) == FIRST_BUCKETS:
+        index_split(pool, geometry())
+        wrong = final_both(arg)
+    return wrong
+
+
+# ---- the scenes
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_hashcommit_put_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_store(e, memory)
+    if stage == cython.NULL or give_item(stage, 0, 0, 0, 2) != 0:
+        return -1
+    e.may_die = 1
+    return play(e, final_died, put_a_left, recover_the_first, get_a)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_hashcommit_delete_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_store(e, memory)
+    if stage == cython.NULL:
+        return -1
+    e.may_die = 1
+    return play(e, final_delete_died, delete_a_left, recover_the_first, get_a)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_hashcommit_writer_waits(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_store(e, memory)
+    if stage == cython.NULL or give_item(stage, 2, 0, 0, 3) != 0:
+        return -1
+    e.may_die = 1
+    return play(e, final_delete_died, delete_a_left, recover_the_first, put_a_left)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_hashcommit_dies_twice(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_store(e, memory)
+    if stage == cython.NULL or give_item(stage, 0, 0, 0, 2) != 0:
+        return -1
+    e.may_die = 3
+    e.max_deaths = 2
+    return play(e, final_died_twice, put_a_left, recover_the_first, recover_both)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_hashsplit_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_store(e, memory)
+    if stage == cython.NULL:
+        return -1
+    if give_item(stage, 0, 0, 1, 2) != 0:
+        return -1
+    put(cython.address(stage.actors[0]), 1, 0, RETIRED)
+    e.may_die = 1
+    return play(e, final_split_died, split, recover_the_first, get_always)
+
+
+register_scene(
+    b"hashcommit.put-dies",
+    b"a writer is killed anywhere and mended, beside a reader: the old value or the new one, and what was seen stays",
+    b"I28",
+    3,
+    STAGE_BYTES,
+    scene_hashcommit_put_dies,
+)
+register_scene(
+    b"hashcommit.delete-dies",
+    b"a process that deletes a key is killed anywhere and mended, beside a reader",
+    b"I28",
+    3,
+    STAGE_BYTES,
+    scene_hashcommit_delete_dies,
+)
+register_scene(
+    b"hashcommit.writer-waits",
+    b"a process that deletes a key is killed anywhere, perhaps with the lock that another writer waits for",
+    b"I28",
+    3,
+    STAGE_BYTES,
+    scene_hashcommit_writer_waits,
+)
+register_scene(
+    b"hashcommit.dies-twice",
+    b"a writer is killed anywhere, and so is its recovery; a third process mends and sweeps both",
+    b"I28",
+    3,
+    STAGE_BYTES,
+    scene_hashcommit_dies_twice,
+)
+register_scene(
+    b"hashsplit.dies",
+    b"a process that splits a bucket is killed anywhere and mended, beside a reader",
+    b"I28",
+    3,
+    STAGE_BYTES,
+    scene_hashsplit_dies,
+)

@@ -1,0 +1,444 @@
+"""The stage of a store's scenarios: a store that has one key, A.
+
+All keys fall into bucket 0; one split moves A, and leaves B. A key is two equal words, a value two equal words that say whose it is.
+Entries are objects of a class with two slots a zspage, whose headers say that they have 48 bytes, so that a move is a few steps
+(see zsstage.py). What a writer brings in has been made before, so that there is little beside the index to look at.
+"""
+
+import cython
+
+if not cython.compiled:
+    raise ImportError(
+        "mempools.check.scenarios.storestage is compiled code: run `make build` in a checkout, or install the wheel"
+    )
+
+from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.libc.string import memset
+from cython.cimports.mempools.check.engine import engine_fail
+from cython.cimports.mempools.check.scenarios.stage import (
+    FOREVER,
+    Actor,
+    Stage,
+    arena_wrong,
+    me,
+    set_arena,
+    set_pool,
+    set_stage,
+    stage_of,
+)
+from cython.cimports.mempools.check.state import Engine
+from cython.cimports.mempools.layout.refs import PoolRef
+from cython.cimports.mempools.layout.structs import KIND_STORE
+from cython.cimports.mempools.machine.atomics import read_once, this_module_step, write_once
+from cython.cimports.mempools.machine.hooks import register_module
+from cython.cimports.mempools.parts.status import BUSY, NOT_FOUND, OK, TIMED_OUT
+from cython.cimports.mempools.pools.hashcommit import index_delete, index_put
+from cython.cimports.mempools.pools.hashentry import (
+    ENTRY_BYTES,
+    KEY_BYTES,
+    Found,
+    Item,
+    Key,
+    entry_close,
+    entry_new,
+    entry_retire,
+    entry_walk,
+)
+from cython.cimports.mempools.pools.hashindex import index_find, index_key
+from cython.cimports.mempools.pools.hashscan import IndexReport, index_check_objects, index_check_stripe
+from cython.cimports.mempools.pools.hashsplit import index_split
+from cython.cimports.mempools.pools.hashtable import FIRST_BUCKETS, STORE_CHAIN, grow_buckets, index_root_nbytes
+from cython.cimports.mempools.pools.zsgeometry import Geometry, class_of, geometry_of
+from cython.cimports.mempools.pools.zsmend import ClassReport, report_wrong, zs_check
+from cython.cimports.mempools.pools.zspage import zspage_of
+from cython.cimports.mempools.pools.zstable import (
+    ZS_SHIFT,
+    cell_slot,
+    cell_zspage,
+    header_of,
+    index_of,
+    zs_cell,
+    zs_make,
+)
+
+register_module(cython.address(this_module_step))
+
+_KEY = cython.declare(uint64_t, 16)  # bytes
+_VALUE = cython.declare(uint64_t, 16)
+_FULL = cython.declare(uint64_t, 1968)  # bytes of a value for an object of 2,000 bytes
+_SLICE = cython.declare(uint64_t, 20_000_000)
+_PAGES = cython.declare(uint64_t, 12)  # of the pool: a segment of buckets, three pages of pins, zspages
+_ROOT_PAGES = cython.declare(uint64_t, (index_root_nbytes() + 4095) // 4096)
+_keys = cython.declare(uint64_t[4])
+_data = cython.declare(uint64_t[256])
+
+
+# ---- stages
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def geometry() -> cython.pointer(Geometry):
+    return geometry_of(STORE_CHAIN)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def class_() -> uint64_t:
+    return class_of(geometry(), 2000)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def shorten(pool: cython.pointer(PoolRef), handle: uint64_t) -> cython.void:
+    """The header says that the object has 48 bytes."""
+    word: uint64_t = read_once(zs_cell(pool, index_of(handle)), b"storing.shorten")
+    d = zspage_of(pool, geometry(), class_(), cell_zspage(word))
+    write_once(
+        header_of(pool, geometry(), d, read_once(cython.address(d.word), b"storing.shorten"), cell_slot(word)),
+        index_of(handle) << 32 | (ENTRY_BYTES + _KEY + _VALUE) << 1 | 1,
+        b"storing.shorten",
+    )
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def find_key(actor: cython.pointer(Actor), which: cython.int, moves: uint64_t) -> cython.void:
+    """A key of bucket 0 that a split moves, or does not."""
+    key: Key
+    _keys[2 * which] = (0x61 + cython.cast(uint64_t, which)) << 40
+    while True:
+        _keys[2 * which] += 1
+        _keys[2 * which + 1] = _keys[2 * which]
+        take_key(actor, cython.address(key), which)
+        if key.hash % FIRST_BUCKETS == 0 and key.hash // FIRST_BUCKETS & 1 == moves:
+            return
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def new_item(actor: cython.pointer(Actor), which: cython.int, mark: uint64_t, item: cython.pointer(Item)) -> cython.int:
+    """An entry of the actor's own: 0 or -1."""
+    key: Key
+    take_key(actor, cython.address(key), which)
+    _data[0] = _data[1] = value_of(which, mark)
+    if (
+        entry_new(
+            cython.address(actor.pool),
+            geometry(),
+            cython.address(key),
+            0,
+            _VALUE,
+            cython.cast(cython.p_char, _data),
+            _FULL,
+            item,
+            FOREVER,
+        )
+        != OK
+    ):
+        return -1
+    shorten(cython.address(actor.pool), item.handle)
+    item.nr_stored = _VALUE
+    return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def give_item(stage: cython.pointer(Stage), cpu: cython.int, n: cython.int, which: cython.int, mark: uint64_t) -> cython.int:
+    item: Item
+    if new_item(cython.address(stage.actors[cpu]), which, mark, cython.address(item)) != 0:
+        return -1
+    stage.actors[cpu].found[ITEM + n] = item.handle
+    return 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def set_store(e: cython.pointer(Engine), memory: cython.p_char) -> cython.pointer(Stage):
+    """A store that has key A, with the value 1. All processes have their page of pins."""
+    stage: cython.pointer(Stage) = set_stage(e, memory)
+    pool: cython.pointer(PoolRef) = cython.address(stage.actors[0].pool)
+    index: uint32_t = 0
+    i: cython.int
+    old: Item
+    item: Item
+    key: Key
+    found: Found
+    if set_arena(stage, 8 + _ROOT_PAGES + _PAGES + 1, 3) != 0:
+        return cython.NULL
+    if set_pool(stage, KIND_STORE, ZS_SHIFT, _PAGES << ZS_SHIFT, 0, index_root_nbytes(), cython.address(index)) != 0:
+        return cython.NULL
+    if zs_make(pool, STORE_CHAIN) != OK or grow_buckets(pool) != OK:
+        return cython.NULL
+    find_key(cython.address(stage.actors[0]), 0, 1)
+    find_key(cython.address(stage.actors[0]), 1, 0)
+    take_key(cython.address(stage.actors[0]), cython.address(key), 0)
+    if (
+        new_item(cython.address(stage.actors[0]), 0, 1, cython.address(item)) != 0
+        or index_put(
+            pool, geometry(), cython.address(key), cython.address(item), False, FOREVER, cython.address(old)
+        )
+        != OK
+    ):
+        return cython.NULL
+    for i in range(3):
+        if (
+            index_find(
+                cython.address(stage.actors[i].pool), geometry(), cython.address(key), cython.address(found)
+            )
+            != OK
+        ):
+            return cython.NULL
+        entry_close(cython.address(stage.actors[i].pool), geometry(), cython.address(found))
+    return stage
+
+
+# ---- what bodies are made of: what objects/storeindex.py does
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def take_key(actor: cython.pointer(Actor), key: cython.pointer(Key), which: cython.int) -> cython.void:
+    data: cython.p_char = cython.cast(cython.p_char, cython.address(_keys[2 * which]))
+    if index_key(cython.address(actor.pool), key, data, _KEY, KEY_BYTES) != OK:
+        engine_fail(b"the store has no index")
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def value_of(which: cython.int, mark: uint64_t) -> uint64_t:
+    return _keys[2 * which] << 8 | mark
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def key_word(which: cython.int) -> uint64_t:
+    return _keys[2 * which]
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def end_item(actor: cython.pointer(Actor), item: cython.pointer(Item)) -> cython.void:
+    status: cython.int = TIMED_OUT
+    while status == TIMED_OUT:
+        status = entry_retire(cython.address(actor.pool), geometry(), item, _SLICE)
+    if status != OK:
+        engine_fail(b"a writer cannot retire the entry that went out")
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def put(actor: cython.pointer(Actor), which: cython.int, n: cython.int, how: cython.int) -> cython.int:
+    """The actor's n-th entry: OK, BUSY if there was one and must not be (IF_ABSENT). What goes out is retired, unless it is LEFT: then it stays
+    the actor's own, in found[LEFT_ITEM]."""
+    key: Key
+    old: Item
+    item: Item
+    status: cython.int = TIMED_OUT
+    item.handle = actor.found[ITEM + n]
+    item.parts = 0
+    item.at = ENTRY_BYTES
+    item.nr_key = _KEY
+    item.nr_stored = item.nr_logical = _VALUE
+    take_key(actor, cython.address(key), which)
+    while status == TIMED_OUT:
+        status = index_put(
+            cython.address(actor.pool),
+            geometry(),
+            cython.address(key),
+            cython.address(item),
+            how == IF_ABSENT,
+            _SLICE,
+            cython.address(old),
+        )
+    if status == BUSY:
+        end_item(actor, cython.address(item))
+    elif status != OK:
+        engine_fail(b"a writer finds the index damaged")
+    elif old.handle and how == LEFT:
+        actor.found[LEFT_ITEM] = old.handle
+    elif old.handle:
+        end_item(actor, cython.address(old))
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def delete(actor: cython.pointer(Actor), which: cython.int, how: cython.int) -> cython.int:
+    key: Key
+    old: Item
+    status: cython.int = TIMED_OUT
+    take_key(actor, cython.address(key), which)
+    while status == TIMED_OUT:
+        status = index_delete(
+            cython.address(actor.pool), geometry(), cython.address(key), _SLICE, cython.address(old)
+        )
+    if status == OK and how == LEFT:
+        actor.found[LEFT_ITEM] = old.handle
+    elif status == OK:
+        end_item(actor, cython.address(old))
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def end_left(stage: cython.pointer(Stage), cpu: cython.int, died: cython.bint) -> cython.void:
+    """What a CPU that has not died has left."""
+    actor: cython.pointer(Actor) = cython.address(stage.actors[cpu])
+    item: Item
+    item.handle = actor.found[LEFT_ITEM]
+    item.parts = 0
+    if item.handle and not died:
+        end_item(actor, cython.address(item))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def get(actor: cython.pointer(Actor), which: cython.int) -> uint64_t:
+    """The value's mark, 0 if there is none."""
+    key: Key
+    found: Found
+    words: uint64_t[2]
+    status: cython.int
+    pool: cython.pointer(PoolRef) = cython.address(actor.pool)
+    take_key(actor, cython.address(key), which)
+    status = index_find(pool, geometry(), cython.address(key), cython.address(found))
+    if status == NOT_FOUND:
+        return 0
+    if status != OK or found.item.nr_stored != _VALUE:
+        engine_fail(b"a reader finds the index damaged")
+        return 0
+    status = entry_walk(
+        pool, geometry(), cython.address(found), _KEY, _VALUE, cython.cast(cython.p_char, words), cython.NULL
+    )
+    entry_close(pool, geometry(), cython.address(found))
+    if status != OK or words[0] != words[1] or words[0] >> 8 != _keys[2 * which] << 8 >> 8:
+        engine_fail(b"a reader sees what is no value of its key")
+    return words[0] & 0xFF
+
+
+# ---- bodies
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def put_a(arg: cython.p_void) -> cython.void:
+    me(stage_of(arg)).status = put(me(stage_of(arg)), 0, 0, RETIRED)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def put_a_left(arg: cython.p_void) -> cython.void:
+    me(stage_of(arg)).status = put(me(stage_of(arg)), 0, 0, LEFT)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def delete_a(arg: cython.p_void) -> cython.void:
+    me(stage_of(arg)).status = delete(me(stage_of(arg)), 0, RETIRED)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def delete_a_left(arg: cython.p_void) -> cython.void:
+    me(stage_of(arg)).status = delete(me(stage_of(arg)), 0, LEFT)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def get_a(arg: cython.p_void) -> cython.void:
+    me(stage_of(arg)).found[0] = get(me(stage_of(arg)), 0)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def get_always(arg: cython.p_void) -> cython.void:
+    """Key A is there all the time."""
+    me(stage_of(arg)).found[0] = get(me(stage_of(arg)), 0)
+    if me(stage_of(arg)).found[0] == 0:
+        engine_fail(b"a reader misses a key that is there all the time")
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def split(arg: cython.p_void) -> cython.void:
+    me(stage_of(arg)).status = index_split(cython.address(me(stage_of(arg)).pool), geometry())
+
+
+# ---- end conditions
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def store_wrong(stage: cython.pointer(Stage), nr: uint64_t) -> cython.p_const_char:
+    """There are `nr` entries, counted right; of other objects, stage.param."""
+    actor: cython.pointer(Actor) = cython.address(stage.actors[2])
+    pool: cython.pointer(PoolRef) = cython.address(actor.pool)
+    report: IndexReport
+    classes: ClassReport
+    of_entries: uint64_t = 0
+    of_pool: uint64_t = 0
+    memset(cython.address(report), 0, cython.sizeof(IndexReport))
+    if index_check_stripe(pool, geometry(), 0, cython.address(report), 0) != OK:
+        return b"a stripe's lock is still held"
+    if report.bad_refs or report.loops or report.bad_parts:
+        return b"a slot or a chain is damaged"
+    if report.not_kept:
+        return b"an entry is not the store's own"
+    if report.misplaced:
+        return b"an entry is where its key is not looked for"
+    if report.entries != nr:
+        return b"an entry is missing, or there is one too many"
+    if report.bad_counts:
+        return b"the counts differ from the entries' sums"
+    if index_check_objects(pool, cython.address(of_entries), cython.address(of_pool), 0) != OK or of_entries != of_pool:
+        return b"objects are the store's that no entry has"
+    if zs_check(pool, geometry(), class_(), cython.address(classes), 0) != OK:
+        return b"the class is still locked"
+    if report_wrong(cython.address(classes)):
+        return b"the pool's objects, slots and lists do not agree"
+    if classes.objects != nr + stage.param:
+        return b"an object is lost, or one is there that has ended"
+    return arena_wrong(stage, actor)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def final_a(arg: cython.p_void) -> cython.p_const_char:
+    if get(cython.address(stage_of(arg).actors[2]), 0) == 0:
+        return b"a key is missing"
+    return store_wrong(stage_of(arg), 1)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def final_both(arg: cython.p_void) -> cython.p_const_char:
+    stage: cython.pointer(Stage) = stage_of(arg)
+    if get(cython.address(stage.actors[2]), 0) == 0 or get(cython.address(stage.actors[2]), 1) == 0:
+        return b"a key is missing"
+    return store_wrong(stage, 2)
