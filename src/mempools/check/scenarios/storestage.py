@@ -67,7 +67,7 @@ _KEY = cython.declare(uint64_t, 16)  # bytes
 _VALUE = cython.declare(uint64_t, 16)
 _FULL = cython.declare(uint64_t, 1968)  # bytes of a value for an object of 2,000 bytes
 _SLICE = cython.declare(uint64_t, 20_000_000)
-_PAGES = cython.declare(uint64_t, 12)  # of the pool: a segment of buckets, three pages of pins, zspages
+_PAGES = cython.declare(uint64_t, 9)  # of the pool: a segment of buckets, zspages
 _ROOT_PAGES = cython.declare(uint64_t, (index_root_nbytes() + 4095) // 4096)
 _keys = cython.declare(uint64_t[4])
 _data = cython.declare(uint64_t[256])
@@ -162,7 +162,7 @@ def give_item(stage: cython.pointer(Stage), cpu: cython.int, n: cython.int, whic
 @cython.nogil
 @cython.exceptval(check=False)
 def set_store(e: cython.pointer(Engine), memory: cython.p_char) -> cython.pointer(Stage):
-    """A store that has key A, with the value 1. All processes have their page of pins."""
+    """A store that has key A, with the value 1."""
     stage: cython.pointer(Stage) = set_stage(e, memory)
     pool: cython.pointer(PoolRef) = cython.address(stage.actors[0].pool)
     index: uint32_t = 0
