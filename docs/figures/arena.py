@@ -16,7 +16,7 @@ PROCESSES = tuple(Process(slot, 4710 + slot, 0, 1, slot != 3) for slot in (1, 2,
 
 def take() -> Picture:
     dice = random.Random(5)
-    arena = mempools.Arena("4M")
+    arena = mempools.Arena("6M")
     store = arena.store("thumbnails", codec="none")
     for i in range(400):
         store[f"{i}.png"] = bytes(dice.randrange(500, 4000))

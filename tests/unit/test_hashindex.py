@@ -3,8 +3,10 @@
 import mmap
 import os
 import random
+import re
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -309,6 +311,71 @@ def test_recovery_killed_at_every_window(shared):
             n += 1
             windows += 1
     assert windows > 20
+
+
+SPILLED = b"spilled;" * 25_000  # an entry and three parts
+
+
+@pytest.mark.parametrize("stride", [9, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("what", ["put", "delete"])
+def test_a_value_in_parts_is_killed_at_every_step(shared, what, stride):
+    index = index_in(shared)
+    n = 1
+    while True:
+        index.put("k", 0, len(SPILLED), SPILLED[::-1])
+        died = dies_at(n, lambda: index.delete("k") if what == "delete" else index.put("k", 0, len(SPILLED), SPILLED))
+        found = index.get("k")
+        value = found and found[2]
+        assert value in (SPILLED[::-1], None if what == "delete" else SPILLED)
+        shared.recover()
+        found = index.get("k")
+        assert (found and found[2]) == value
+        assert storescan.check(index) == []
+        index.delete("k")
+        assert storescan.check(index) == []
+        assert index.stats().objects == 0
+        if not died:
+            break
+        n += stride
+    assert n > 50
+
+
+GROWTH = ("D:hashtable.taken", "D:hashtable.linked", "D:hashsplit.copied", "D:hashsplit.published")
+
+
+@pytest.mark.parametrize("site", GROWTH)
+def test_killed_while_the_index_grows(site):
+    """What was in is in, and found before and after recovery; the index goes on growing."""
+    with mp.Arena.anonymous("2M") as arena:
+        index = index_in(arena)
+        for n in (1, 2, 7, 25):
+
+            def fill(n=n):
+                for i in range(700):
+                    index.put(f"{n}.{i}", 0, 1, b"v")
+
+            dies_at(n, fill, op="window", site=site)
+            found = set(values(index)) if "split" in site else None  # a line is taken in a lock that a scan would wait for
+            done = 0
+            while index.contains(f"{n}.{done}"):
+                done += 1
+            arena.recover()
+            assert storescan.check(index) == []
+            assert found is None or found == set(values(index))
+            assert {key for key in values(index) if key.startswith(f"{n}.")} == {f"{n}.{i}" for i in range(done)}
+        for i in range(700):
+            index.put(f"last.{i}", 0, 1, b"v")
+        assert storescan.check(index) == []
+        assert storescan.sizes(index)[0] == len(values(index))
+
+
+def test_no_window_is_without_a_test():
+    folder = Path(__file__).parents[2] / "src" / "mempools" / "pools"
+    labels = set()
+    for path in folder.glob("hash*.py"):
+        labels |= set(re.findall(r'window\(b"(D:.*)"\)', path.read_text()))
+    tested = {f"D:hashcommit.{what}" for what in ("journal", "given", "committed", "taken", "unlocked")}
+    assert labels == tested | set(GROWTH) | {"D:hashmend.mended"}
 
 
 def test_a_writer_waits_for_the_dead_and_recovers_by_itself(shared):

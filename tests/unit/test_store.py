@@ -235,6 +235,89 @@ def test_iteration_beside_changes(plain):
     assert len(plain) == 0
 
 
+def test_iteration_beside_growth(plain):
+    """The index grows fourfold, bucket by bucket, under a scan: what was there from its start is seen once."""
+    old = {f"old{i}" + "k" * 2000 for i in range(300)}  # so long that a scan comes back after some of them
+    plain.update(dict.fromkeys(old, b"v"))
+    before = plain._index.nr_buckets
+    seen = []
+    for i, key in enumerate(plain):
+        seen.append(key)
+        if i < 300:
+            plain.update({f"new{i}.{j}": b"w" for j in range(5)})
+    assert plain._index.nr_buckets > 4 * before
+    assert len(seen) == len(set(seen))
+    assert old <= set(seen)
+    assert plain.check() is None
+
+
+def test_growth_follows_the_keys(plain):
+    for i in range(5000):
+        plain[str(i)] = b"v"
+    nr = plain._index.nr_buckets
+    assert 5000 / 5 < nr < 5000 / 4
+    assert [plain[str(i)] for i in range(5000)] == [b"v"] * 5000
+    plain.clear()
+    assert plain._index.nr_buckets == nr
+    plain.check()
+
+
+def test_compaction_gives_memory_back(store):
+    rng = random.Random(4)
+    values = {str(i): rng.randbytes(900) for i in range(2000)}
+    store.update(values)
+    full = store.stats().memory_bytes
+    for i in range(2000):
+        if i % 4:
+            del store[str(i)], values[str(i)]
+    assert store.stats().memory_bytes > full * 0.8  # holes
+    assert store.compact() > 0
+    assert store.stats().memory_bytes < full * 0.45
+    assert dict(store) == values
+    store.check()
+
+
+def test_a_put_that_finds_no_room_compacts():
+    with mp.Arena("4M") as arena:
+        store = arena.store("s", codec="none", size="1M")
+        nr = 0
+        with pytest.raises(mp.Exhausted):
+            while True:
+                store[str(nr)] = bytes(900)
+                nr += 1
+        for i in range(0, nr, 2):
+            del store[str(i)]
+        store["large"] = bytes(200_000)  # of the pages that every other entry has left in part
+        assert store["large"] == bytes(200_000) and store["1"] == bytes(900)
+        store.check()
+
+
+def test_readers_see_whole_values_while_entries_move(store):
+    values = {str(i): random.Random(i).randbytes(700) for i in range(400)}
+    store.update(values)
+    stop = threading.Event()
+    wrong = []
+
+    def read():
+        while not stop.is_set():
+            for key, value in values.items():
+                if store.get(key) != value:
+                    wrong.append(key)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for turn in range(20):
+        store.update({f"more{i}": random.Random(i).randbytes(700) for i in range(400)})
+        for i in range(400):
+            if i % 5 != turn % 5:
+                del store[f"more{i}"]
+        store.compact()
+    stop.set()
+    thread.join()
+    assert not wrong
+    store.check()
+
+
 def test_closed_arena():
     arena = mp.Arena("1M")
     store = arena.store("s", codec="none")

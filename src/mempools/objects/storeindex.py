@@ -45,8 +45,10 @@ from cython.cimports.mempools.pools.hashentry import (
     KEY_BYTES,
     KEY_RESERVED,
     KEY_STR,
+    LARGE_OBJECT,
     MAX_KEY,
     MAX_VALUE,
+    SMALL_OBJECT,
     Found,
     Item,
     Key,
@@ -327,22 +329,24 @@ class StoreIndex(ZsClasses):
         """A filled entry of this process's own."""
         status: cython.int
         tries: cython.int = 0
+        size: uint64_t = LARGE_OBJECT
         item.handle = 0
         while True:
             if nr_stored > _LARGE and not self.has_room(nr_stored):
                 status = EXHAUSTED
             elif nr_stored > _LARGE:
                 with cython.nogil:
-                    status = entry_new(self.ref, self.g, key, codec, nr_logical, data, nr_stored, item, _SLICE_NS)
+                    status = entry_new(self.ref, self.g, key, codec, nr_logical, data, nr_stored, size, item, _SLICE_NS)
             else:
-                status = entry_new(self.ref, self.g, key, codec, nr_logical, data, nr_stored, item, _SLICE_NS)
+                status = entry_new(self.ref, self.g, key, codec, nr_logical, data, nr_stored, size, item, _SLICE_NS)
             if status == OK:
                 return 0
             self.end_entry(item)
             if status == EXHAUSTED:
                 tries += 1
-                if not self.may_have_room(tries):
+                if not self.may_have_room(tries) and size == SMALL_OBJECT:
                     break
+                size = SMALL_OBJECT  # there may be pages, but not side by side
             else:
                 self.retry(status)
         raise Exhausted(

@@ -21,7 +21,6 @@ from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.machine.atomics import (
     read_once,
-    store_release,
     this_module_step,
     window,
     write_once,
@@ -88,7 +87,7 @@ def count_entry(
     add(cython.address(stripe.count), sign)
     add(cython.address(stripe.logical), sign * item.nr_logical)
     add(cython.address(stripe.stored), sign * item.nr_stored)
-    add(cython.address(stripe.taken), sign * entry_taken(g, item.nr_key, item.nr_stored))
+    add(cython.address(stripe.taken), sign * entry_taken(g, item))
     add(cython.address(stripe.objects), sign * (1 + item.parts))
 
 
@@ -130,8 +129,9 @@ def commit(
             write_once(cython.address(stripe.op), OP_NONE, b"hashcommit.journal")
             return status
         window(b"D:hashcommit.given")
-    # [R:hashcommit.publish] release; pairs with [A:hashindex.slot]: the commit. The entry was filled before it can be found.
-    store_release(link, word, b"R:hashcommit.publish")
+    # The commit. Relaxed: who filled the entry has unpinned it since, by a full swap ([F:zspin.leave]), so it is filled before it can be
+    # found; what goes out is freed behind a full barrier ([F:zspin.claimed]), so it ends after it could be found.
+    write_once(link, word, b"hashcommit.publish")
     window(b"D:hashcommit.committed")
     add(cython.address(stripe.changes), 1)
     if word:

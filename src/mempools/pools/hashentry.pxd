@@ -18,16 +18,18 @@ cdef enum:
 
     ENTRY_BYTES = 16           # header
     SPILLED_BYTES = 32         # header of an entry with parts
-    INLINE_BYTES = 65504       # of key and value, in an entry with parts
-    PART_BYTES = 65528         # in a part, at most
+    PART_BYTES = 8             # header of a part
+    # what an entry with parts and all its parts but the last have: as much as there is, or, where pages are scattered, a page
+    LARGE_OBJECT = 0x10000
+    SMALL_OBJECT = 4096
 
 cdef struct Entry:             # an object of the pool: this, the key, the stored value; constant but for `times`
     uint64_t what              # key bytes | codec << 16 | (KEY_* | ENTRY_SPILLED) << 24 | logical bytes << 32
     uint64_t times             # 0
-    # of a spilled one only, which has MAX_OBJECT bytes:
+    # of a spilled one only, which has LARGE_OBJECT or SMALL_OBJECT bytes:
     uint64_t next              # handle of the first part
     uint64_t stored            # bytes of the stored value
-# A part: handle of the next one, 0: none; then bytes. All but the last have MAX_OBJECT bytes.
+# A part: handle of the next one, 0: none; then bytes. All but the last have as many bytes as the entry.
 
 cdef struct Key:
     const char *data
@@ -40,6 +42,7 @@ cdef struct Item:              # an entry, and what is left of its parts
     uint64_t handle            # 0: none
     uint64_t parts             # behind this one
     uint64_t at                # where the object names the next one
+    uint64_t size              # bytes of an object that has parts behind it
     uint64_t nr_key            # bytes
     uint64_t nr_stored
     uint64_t nr_logical
@@ -58,8 +61,7 @@ cdef struct Found:             # an entry that is pinned
 cdef int entry_open(PoolRef *pool, Geometry *g, uint64_t handle, Found *found) noexcept nogil
 cdef void entry_close(PoolRef *pool, Geometry *g, Found *found) noexcept nogil
 cdef int entry_walk(PoolRef *pool, Geometry *g, Found *found, uint64_t skip, uint64_t nbytes, char *to, const char *other) noexcept nogil
-cdef int entry_new(PoolRef *pool, Geometry *g, Key *key, uint64_t codec, uint64_t nr_logical, const char *data, uint64_t nr_stored, Item *item, uint64_t timeout_ns) noexcept nogil
+cdef int entry_new(PoolRef *pool, Geometry *g, Key *key, uint64_t codec, uint64_t nr_logical, const char *data, uint64_t nr_stored, uint64_t size, Item *item, uint64_t timeout_ns) noexcept nogil
 cdef int entry_give(PoolRef *pool, Geometry *g, uint64_t handle, uint64_t parts, uint64_t owner) noexcept nogil
 cdef int entry_retire(PoolRef *pool, Geometry *g, Item *item, uint64_t timeout_ns) noexcept nogil
-cdef uint64_t entry_taken(Geometry *g, uint64_t nr_key, uint64_t nr_stored) noexcept nogil
-cdef uint64_t parts_of(uint64_t nr_bytes) noexcept nogil
+cdef uint64_t entry_taken(Geometry *g, Item *item) noexcept nogil

@@ -38,7 +38,7 @@ from cython.cimports.mempools.parts.status import (
     TIMED_OUT,
 )
 from cython.cimports.mempools.pools.zsalloc import zs_alloc, zs_free
-from cython.cimports.mempools.pools.zsgeometry import MAX_OBJECT, Geometry, class_of
+from cython.cimports.mempools.pools.zsgeometry import Geometry, class_of
 from cython.cimports.mempools.pools.zsgive import zs_give, zs_look
 from cython.cimports.mempools.pools.zspin import Pinned, zs_pin, zs_unpin
 from cython.cimports.mempools.pools.zsretire import zs_retire
@@ -51,24 +51,23 @@ _LAST_READER_NS = cython.declare(uint64_t, 20_000_000)  # for the class's lock
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def parts_of(nr_bytes: uint64_t) -> uint64_t:
-    """How many parts an entry has that has so many bytes of key and stored value."""
-    if nr_bytes + ENTRY_BYTES <= MAX_OBJECT:
+def parts_of(nr: uint64_t, size: uint64_t) -> uint64_t:
+    """How many parts an entry has that has so many bytes of key and stored value, in objects of `size` bytes."""
+    if nr + ENTRY_BYTES <= size:
         return 0
-    return (nr_bytes - INLINE_BYTES + PART_BYTES - 1) // PART_BYTES
+    return (nr - (size - SPILLED_BYTES) - 1) // (size - PART_BYTES) + 1
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def entry_taken(g: cython.pointer(Geometry), nr_key: uint64_t, nr_stored: uint64_t) -> uint64_t:
+def entry_taken(g: cython.pointer(Geometry), item: cython.pointer(Item)) -> uint64_t:
     """Bytes of the slots of an entry and its parts."""
-    nr: uint64_t = nr_key + nr_stored
-    parts: uint64_t = parts_of(nr)
-    if parts == 0:
+    nr: uint64_t = item.nr_key + item.nr_stored
+    if item.parts == 0:
         return g.shapes[class_of(g, ENTRY_BYTES + nr)].size
-    nr -= INLINE_BYTES + (parts - 1) * PART_BYTES
-    return parts * MAX_OBJECT + g.shapes[class_of(g, 8 + nr)].size
+    nr -= item.size - SPILLED_BYTES + (item.parts - 1) * (item.size - PART_BYTES)
+    return item.parts * item.size + g.shapes[class_of(g, PART_BYTES + nr)].size
 
 
 # ---- reading
@@ -90,7 +89,7 @@ def unpin(pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), pinned: cy
 @cython.exceptval(check=False)
 def parse(found: cython.pointer(Found)) -> cython.int:
     """What a pinned object says that it is: OK, or CORRUPT. Relaxed, as all reading of entries: whoever has found one finds it
-    filled, by the index's commit and by the pin; and it does not change."""
+    filled, by [F:zspin.leave] of who filled it, and by the pin; and it does not change."""
     entry: cython.pointer(Entry) = cython.cast(cython.pointer(Entry), found.pinned.object)
     item: cython.pointer(Item) = cython.address(found.item)
     header: uint64_t = ENTRY_BYTES
@@ -101,20 +100,21 @@ def parse(found: cython.pointer(Found)) -> cython.int:
     item.handle = found.pinned.handle
     item.nr_key = what & 0xFFFF
     item.nr_logical = what >> 32
-    item.parts = 0
+    item.parts = item.size = 0
     item.at = ENTRY_BYTES
     found.codec = what >> 16 & 0xFF
     found.kind = what >> 24 & 0x7F
     found.next = 0
     if what >> 24 & ENTRY_SPILLED:
-        if found.pinned.nbytes != MAX_OBJECT:
+        item.size = found.pinned.nbytes
+        if item.size != LARGE_OBJECT and item.size != SMALL_OBJECT:
             return CORRUPT
         header = SPILLED_BYTES
         found.next = read_once(cython.address(entry.next), b"hashentry.open")
         item.nr_stored = read_once(cython.address(entry.stored), b"hashentry.open")
-        if item.nr_stored > MAX_VALUE or item.nr_key + item.nr_stored <= INLINE_BYTES:
+        if item.nr_stored > MAX_VALUE or item.nr_key + item.nr_stored <= item.size - SPILLED_BYTES:
             return CORRUPT
-        item.parts = parts_of(item.nr_key + item.nr_stored)
+        item.parts = parts_of(item.nr_key + item.nr_stored, item.size)
     elif item.nr_key > found.pinned.nbytes - ENTRY_BYTES:
         return CORRUPT
     else:
@@ -194,22 +194,22 @@ def entry_walk(
         status = zs_pin(pool, g, next, cython.address(pinned)) if next else CORRUPT
         if status != OK:
             break
-        if pinned.nbytes <= 8:
+        if pinned.nbytes <= PART_BYTES:
             unpin(pool, g, cython.address(pinned))
             return CORRUPT
-        size = pinned.nbytes - 8
+        size = pinned.nbytes - PART_BYTES
         next = read_once(cython.cast(cython.pointer(uint64_t), pinned.object), b"hashentry.part")
         if skip + done < here + size:
             size = here + size - skip - done  # from there to the part's end
             size = size if size < nbytes - done else nbytes - done
             status = take(
-                pinned.object + 8 + (skip + done - here),
+                pinned.object + PART_BYTES + (skip + done - here),
                 size,
                 to + done,
                 other + done if other != cython.NULL else other,
             )
             done += size
-        here += pinned.nbytes - 8
+        here += pinned.nbytes - PART_BYTES
         unpin(pool, g, cython.address(pinned))
     return status
 
@@ -270,35 +270,37 @@ def entry_new(
     nr_logical: uint64_t,
     data: cython.pointer(cython.const[cython.char]),
     nr_stored: uint64_t,
+    size: uint64_t,
     item: cython.pointer(Item),
     timeout_ns: uint64_t,
 ) -> cython.int:
-    """An entry of this process's own: OK, EXHAUSTED, and as of zs_alloc and zs_pin. Whatever the status, what `item` names then
+    """An entry of this process's own, in objects of `size` bytes, LARGE_OBJECT or SMALL_OBJECT, if it has parts: OK, EXHAUSTED, and as of zs_alloc and zs_pin. Whatever the status, what `item` names then
     is to be retired, or brought in."""
     pinned: Pinned
     entry: cython.pointer(Entry)
     nr: uint64_t = key.nbytes + nr_stored
-    parts: uint64_t = parts_of(nr)
-    size: uint64_t
+    parts: uint64_t = parts_of(nr, size)
+    here: uint64_t
     status: cython.int
     item.handle = item.parts = item.at = 0
+    item.size = size
     item.nr_key = key.nbytes
     item.nr_stored = nr_stored
     item.nr_logical = nr_logical
     while item.parts < parts:  # the last part first, for each names the next one
-        size = nr - INLINE_BYTES - (parts - 1 - item.parts) * PART_BYTES
-        status = new_object(pool, g, 8 + size, cython.address(pinned), timeout_ns)
+        here = nr - (size - SPILLED_BYTES) - (parts - 1 - item.parts) * (size - PART_BYTES)
+        status = new_object(pool, g, PART_BYTES + here, cython.address(pinned), timeout_ns)
         if status != OK:
             item.parts -= item.parts != 0  # behind the first
             return status
         write_once(cython.cast(cython.pointer(uint64_t), pinned.object), item.handle, b"hashentry.fill")
-        fill_bytes(pinned.object + 8, key, data, nr - size, size)
+        fill_bytes(pinned.object + PART_BYTES, key, data, nr - here, here)
         item.handle = pinned.handle
         unpin(pool, g, cython.address(pinned))
-        nr -= size
+        nr -= here
         item.parts += 1
     status = new_object(
-        pool, g, MAX_OBJECT if parts else ENTRY_BYTES + nr, cython.address(pinned), timeout_ns
+        pool, g, size if parts else ENTRY_BYTES + nr, cython.address(pinned), timeout_ns
     )
     if status != OK:
         item.parts -= item.parts != 0
@@ -331,7 +333,7 @@ def next_of(
 ) -> uint64_t:
     """The handle of the part behind an object that has one; 0: the arena holds garbage."""
     seen: Pinned
-    if zs_look(pool, g, handle, cython.address(seen)) != OK or seen.nbytes != MAX_OBJECT:
+    if zs_look(pool, g, handle, cython.address(seen)) != OK or seen.nbytes % SMALL_OBJECT:
         return 0
     return read_once(cython.cast(cython.pointer(uint64_t), seen.object + at), b"hashentry.next")
 

@@ -8,7 +8,7 @@ object that it hands over. Precondition. Who reads or writes is registered (aren
 to 1 GiB.
 
   what runs | beside put, delete of the stripe            | beside a split               | beside recovery of a dead writer
-  reader    | [R:hashcommit.publish]; STALE: looks again  | [R:hashsplit.cleared]        | as beside the writer that died
+  reader    | old or new entry; STALE: looks again        | [R:hashsplit.cleared]        | as beside the writer that died
   writer    | waits for the lock, TIMED_OUT after a while | likewise                     | waits for the lock
   split     | tries the lock                              | likewise: one of two does it | tries the lock
   recovery  | not possible: the lock's holder is dead     | not possible: likewise       | one at a time (the slot's recovery lock)
@@ -199,8 +199,8 @@ def find_in(
     status: cython.int
     while line != cython.NULL:
         for i in range(NR_LINE_SLOTS):
-            # [A:hashindex.slot] acquire; pairs with [R:hashcommit.publish]: whoever finds an entry finds it filled; and with
-            # [R:hashsplit.cleared]: who misses what a split has taken away finds the number of buckets that it has published.
+            # [A:hashindex.slot] acquire; pairs with [R:hashsplit.cleared]: who misses what a split has taken away finds the number of
+            # buckets that it has published. (Who finds an entry finds it filled, for a pin is a full swap.)
             word = load_acquire(line + i, b"A:hashindex.slot")
             if word != 0 and tag_of(word) == tag:
                 status = match(pool, g, key, line + i, word, found)

@@ -1,7 +1,7 @@
 """L3: pins: what keeps an object of a ZsPool where it is while somebody reads or writes it.
 
-Purpose. A pin is a hazard pointer that others can see and that recovery can clear: an entry with the object's cell in a page of
-the reader's process slot.
+Purpose. A pin is a hazard pointer that others can see and that recovery can clear: an entry with the object's cell in a line, or a
+page, of the reader's process slot.
 Guarantee. A pinned object is neither moved nor freed. Wait-free for readers but for the search of a free entry: a reader never
 waits for a mover, it cancels the move. A dead process's pins hold nobody up once recovery has run. Process-safe.
 Price. One full swap to pin, one to unpin; a mover or freer looks at the entries that the processes have ever used at a time.
@@ -29,6 +29,7 @@ if not cython.compiled:
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.mempools.layout.chunks import inside
 from cython.cimports.mempools.layout.refs import PoolRef
+from cython.cimports.mempools.layout.structs import NR_SLOTS
 from cython.cimports.mempools.machine.atomics import (
     cmpxchg,
     cmpxchg_relaxed,
@@ -48,9 +49,9 @@ from cython.cimports.mempools.pools.zstable import (
     CELL_CLAIMED,
     CELL_LIVE,
     DOOMED,
+    NR_FIRST_PINS,
     NR_PINS,
     Descriptor,
-    ZsRoot,
     cell_owner,
     cell_slot,
     cell_zspage,
@@ -69,7 +70,15 @@ from cython.cimports.mempools.pools.zstable import (
 register_module(cython.address(this_module_step))
 
 
-# ---- the pages of pins
+# ---- where pins are: a line in the root, so that reading needs no memory, and a page for a process that has more at a time
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def line_of(pool: cython.pointer(PoolRef), slot: uint64_t) -> cython.pointer(uint64_t):
+    return cython.address(zs_root(pool).first_pins[slot * (NR_FIRST_PINS + 1)])
 
 
 @cython.cfunc
@@ -86,28 +95,23 @@ def pins_of(pool: cython.pointer(PoolRef), slot: uint64_t) -> cython.pointer(uin
 
 
 @cython.cfunc
+@cython.inline
 @cython.nogil
 @cython.exceptval(check=False)
-def make_pins(pool: cython.pointer(PoolRef), slot: uint64_t) -> cython.int:
-    """A page of pins for this process's slot, whose next process finds it there."""
-    r: cython.pointer(ZsRoot) = zs_root(pool)
-    status: cython.int = OK
-    if read_once(cython.address(r.pins[slot]), b"zspin.make") == 0:
-        status = name_block(pool, cython.address(r.pins[slot]), 4096)
-    if status == OK:
-        # Relaxed: the full barrier of the first pin stands between this and the look at the cell.
-        fetch_or_relaxed(cython.address(r.pinners[slot >> 6]), cython.cast(uint64_t, 1) << (slot & 63), b"zspin.make")
-    return status
+def used(pins: cython.pointer(uint64_t), most: uint64_t) -> uint64_t:
+    """The highest entry ever used, of a line or a page. Relaxed: for others behind a full barrier."""
+    high: uint64_t = read_once(pins, b"zspin.high")
+    return high if high < most else most
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def enter(pins: cython.pointer(uint64_t), index: uint64_t) -> cython.pointer(uint64_t):
-    """An entry that names the cell; NULL: this process has no more."""
+def enter(pins: cython.pointer(uint64_t), most: uint64_t, index: uint64_t) -> cython.pointer(uint64_t):
+    """An entry that names the cell; NULL: there is none free."""
     i: uint64_t
     high: uint64_t
-    for i in range(1, NR_PINS + 1):
+    for i in range(1, most + 1):
         if read_once(cython.address(pins[i]), b"zspin.enter"):  # relaxed: the swap confirms
             continue
         high = read_once(pins, b"zspin.high")
@@ -122,6 +126,26 @@ def enter(pins: cython.pointer(uint64_t), index: uint64_t) -> cython.pointer(uin
     return cython.NULL
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def enter_page(
+    pool: cython.pointer(PoolRef), slot: uint64_t, index: uint64_t, pinned: cython.pointer(Pinned)
+) -> cython.int:
+    """An entry of the process's page, which is made if it has none: OK, TABLE_FULL, EXHAUSTED, CORRUPT."""
+    status: cython.int = OK
+    pins: cython.pointer(uint64_t)
+    if read_once(cython.address(zs_root(pool).pins[slot]), b"zspin.page") == 0:
+        status = name_block(pool, cython.address(zs_root(pool).pins[slot]), 4096)
+    if status != OK:
+        return status
+    pins = pins_of(pool, slot)
+    if pins == cython.NULL:
+        return CORRUPT
+    pinned.entry = enter(pins, NR_PINS - NR_FIRST_PINS, index)
+    return OK if pinned.entry != cython.NULL else TABLE_FULL
+
+
 # ---- readers
 
 
@@ -132,28 +156,25 @@ def zs_pin(
     pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), handle: uint64_t, pinned: cython.pointer(Pinned)
 ) -> cython.int:
     """OK; STALE: the object has been freed; NOT_A_BLOCK: it never was one; TABLE_FULL: this process has NR_PINS pins;
-    EXHAUSTED: no room for its page; NOT_REGISTERED, CORRUPT."""
+    EXHAUSTED: it has NR_FIRST_PINS, and there is no room for its page; NOT_REGISTERED, CORRUPT."""
     slot: uint64_t = pool.arena.slot[0]
     index: uint64_t = index_of(handle)
     cell: cython.pointer(uint64_t) = zs_cell(pool, index)
-    pins: cython.pointer(uint64_t)
+    bit: uint64_t = cython.cast(uint64_t, 1) << (slot & 63)
     word: uint64_t
     status: cython.int
     if slot == 0:
         return NOT_REGISTERED
     if cell == cython.NULL:
         return NOT_A_BLOCK
-    # Relaxed: only this slot's processes set the bit.
-    if not read_once(cython.address(zs_root(pool).pinners[slot >> 6]), b"zspin.pinners") >> (slot & 63) & 1:
-        status = make_pins(pool, slot)
+    # Relaxed: only this slot's processes set the bit, and the full barrier of the pin stands between this and the look at the cell.
+    if not read_once(cython.address(zs_root(pool).pinners[slot >> 6]), b"zspin.pinners") & bit:
+        fetch_or_relaxed(cython.address(zs_root(pool).pinners[slot >> 6]), bit, b"zspin.make")
+    pinned.entry = enter(line_of(pool, slot), NR_FIRST_PINS, index)
+    if pinned.entry == cython.NULL:
+        status = enter_page(pool, slot, index, pinned)
         if status != OK:
             return status
-    pins = pins_of(pool, slot)
-    if pins == cython.NULL:
-        return CORRUPT
-    pinned.entry = enter(pins, index)
-    if pinned.entry == cython.NULL:
-        return TABLE_FULL
     pinned.handle = handle
     while True:
         # [A:zspin.cell] acquire; pairs with [R:zsalloc.live] and [R:zscompact.moved]: the object's bytes are where its cell
@@ -231,27 +252,39 @@ def zs_unpin(pool: cython.pointer(PoolRef), pinned: cython.pointer(Pinned)) -> c
 
 
 @cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def names(pins: cython.pointer(uint64_t), most: uint64_t, index: uint64_t) -> cython.bint:
+    i: uint64_t
+    for i in range(1, used(pins, most) + 1):
+        # [A:zspin.scan] acquire; pairs with [F:zspin.leave]: see there.
+        if load_acquire(cython.address(pins[i]), b"A:zspin.scan") == index + 1:
+            return True
+    return False
+
+
+@cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def is_pinned(pool: cython.pointer(PoolRef), index: uint64_t) -> cython.bint:
     """Has anybody an entry that names the cell? After a full barrier."""
     w: uint64_t
-    i: uint64_t
+    slot: uint64_t
     slots: uint64_t
-    high: uint64_t
     pins: cython.pointer(uint64_t)
     for w in range(2):
         slots = read_once(cython.address(zs_root(pool).pinners[w]), b"zspin.pinners")
         while slots:
-            pins = pins_of(pool, (w << 6) + ctz64(slots))
+            slot = (w << 6) + ctz64(slots)
             slots &= slots - 1
-            if pins == cython.NULL:
-                continue
-            high = read_once(pins, b"zspin.high")
-            for i in range(1, (high if high < NR_PINS else NR_PINS) + 1):
-                # [A:zspin.scan] acquire; pairs with [F:zspin.leave]: see there.
-                if load_acquire(cython.address(pins[i]), b"A:zspin.scan") == index + 1:
-                    return True
+            if slot > NR_SLOTS:
+                break
+            if names(line_of(pool, slot), NR_FIRST_PINS, index):
+                return True
+            pins = pins_of(pool, slot)
+            if pins != cython.NULL and names(pins, NR_PINS - NR_FIRST_PINS, index):
+                return True
     return False
 
 
@@ -277,10 +310,14 @@ def claim_locked(
 @cython.exceptval(check=False)
 def has_pins(pool: cython.pointer(PoolRef), slot: uint64_t) -> cython.bint:
     """Has a process any pin? Relaxed: for itself."""
-    pins: cython.pointer(uint64_t) = pins_of(pool, slot)
+    pins: cython.pointer(uint64_t) = line_of(pool, slot)
     i: uint64_t
+    for i in range(1, NR_FIRST_PINS + 1):
+        if read_once(cython.address(pins[i]), b"zspin.has"):
+            return True
+    pins = pins_of(pool, slot)
     if pins != cython.NULL:
-        for i in range(1, NR_PINS + 1):
+        for i in range(1, NR_PINS - NR_FIRST_PINS + 1):
             if read_once(cython.address(pins[i]), b"zspin.has"):
                 return True
     return False
@@ -291,11 +328,11 @@ def has_pins(pool: cython.pointer(PoolRef), slot: uint64_t) -> cython.bint:
 @cython.exceptval(check=False)
 def clear_pins(pool: cython.pointer(PoolRef), slot: uint32_t) -> cython.void:
     """The pins of a dead process. Relaxed: it reads and writes no more."""
-    pins: cython.pointer(uint64_t) = pins_of(pool, slot)
+    pins: cython.pointer(uint64_t) = line_of(pool, slot)
     i: uint64_t
-    high: uint64_t
-    if pins == cython.NULL:
-        return
-    high = read_once(pins, b"zspin.clear")
-    for i in range(1, (high if high < NR_PINS else NR_PINS) + 1):
+    for i in range(1, used(pins, NR_FIRST_PINS) + 1):
         write_once(cython.address(pins[i]), 0, b"zspin.clear")
+    pins = pins_of(pool, slot)
+    if pins != cython.NULL:
+        for i in range(1, used(pins, NR_PINS - NR_FIRST_PINS) + 1):
+            write_once(cython.address(pins[i]), 0, b"zspin.clear")

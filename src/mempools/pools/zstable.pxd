@@ -31,6 +31,7 @@ cdef enum:
     CLASS_SHIFT = 38
     GENERATION_SHIFT = 48
     NR_PINS = 511              # of one process at a time
+    NR_FIRST_PINS = 7          # of those, in the root
 
     DOOMED = 0                 # owner of an object that has ended but for those who are reading it
 
@@ -70,14 +71,16 @@ cdef struct ZsRoot:
     uint64_t pages_compacted
     uint64_t nr_moved
     uint64_t nr_skipped        # objects that compaction passed by because somebody read them
-    uint64_t pinners[2]        # a bit for each slot that has a page of pins
+    uint64_t pinners[2]        # a bit for each slot that has ever had a pin
     uint64_t pad2[7]
     # offsets, 0: none yet; then constant
     uint64_t cells[NR_SEGMENTS]
     uint64_t descs[NR_SEGMENTS]
-    uint64_t pins[NR_SLOTS + 1]     # a page: word 0 the highest entry ever used, then NR_PINS entries: cell + 1, or 0
+    uint64_t pins[NR_SLOTS + 1]     # a page: word 0 the highest entry ever used, then entries: cell + 1, or 0
+    uint64_t pad3[5]
     uint64_t first_cells[INLINE_CELLS]
     Descriptor first_descs[INLINE_DESCS]
+    uint64_t first_pins[(NR_SLOTS + 1) * (NR_FIRST_PINS + 1)]   # of each slot a line, as a page of pins
 
 cdef inline ZsRoot *zs_root(PoolRef *pool) noexcept nogil:
     return <ZsRoot *>pool.root

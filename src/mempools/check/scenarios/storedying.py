@@ -107,7 +107,7 @@ def final_split_died(arg: cython.p_void) -> cython.p_const_char:
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashcommit_put_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0)
     if stage == cython.NULL or give_item(stage, 0, 0, 0, 2) != 0:
         return -1
     e.may_die = 1
@@ -118,7 +118,7 @@ def scene_hashcommit_put_dies(e: cython.pointer(Engine), memory: cython.p_char, 
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashcommit_delete_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0)
     if stage == cython.NULL:
         return -1
     e.may_die = 1
@@ -129,7 +129,7 @@ def scene_hashcommit_delete_dies(e: cython.pointer(Engine), memory: cython.p_cha
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashcommit_writer_waits(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0)
     if stage == cython.NULL or give_item(stage, 2, 0, 0, 3) != 0:
         return -1
     e.may_die = 1
@@ -140,11 +140,12 @@ def scene_hashcommit_writer_waits(e: cython.pointer(Engine), memory: cython.p_ch
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashcommit_dies_twice(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0)
     if stage == cython.NULL or give_item(stage, 0, 0, 0, 2) != 0:
         return -1
     e.may_die = 3
     e.max_deaths = 2
+    e.max_steps = 6000  # three sweeps of a pool with 143 classes and 64 stripes
     return play(e, final_died_twice, put_a_left, recover_the_first, recover_both)
 
 
@@ -152,7 +153,7 @@ def scene_hashcommit_dies_twice(e: cython.pointer(Engine), memory: cython.p_char
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashsplit_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0)
     if stage == cython.NULL:
         return -1
     if give_item(stage, 0, 0, 1, 2) != 0:

@@ -1,6 +1,6 @@
 """The stage of a store's scenarios: a store that has one key, A.
 
-All keys fall into bucket 0; one split moves A, and leaves B. A key is two equal words, a value two equal words that say whose it is.
+All keys fall into the bucket that is split next; the split moves A, and leaves B. A key is two equal words, a value two equal words that say whose it is.
 Entries are objects of a class with two slots a zspage, whose headers say that they have 48 bytes, so that a move is a few steps
 (see zsstage.py). What a writer brings in has been made before, so that there is little beside the index to look at.
 """
@@ -36,6 +36,7 @@ from cython.cimports.mempools.pools.hashcommit import index_delete, index_put
 from cython.cimports.mempools.pools.hashentry import (
     ENTRY_BYTES,
     KEY_BYTES,
+    LARGE_OBJECT,
     Found,
     Item,
     Key,
@@ -47,7 +48,17 @@ from cython.cimports.mempools.pools.hashentry import (
 from cython.cimports.mempools.pools.hashindex import index_find, index_key
 from cython.cimports.mempools.pools.hashscan import IndexReport, index_check_objects, index_check_stripe
 from cython.cimports.mempools.pools.hashsplit import index_split
-from cython.cimports.mempools.pools.hashtable import FIRST_BUCKETS, STORE_CHAIN, grow_buckets, index_root_nbytes
+from cython.cimports.mempools.pools.hashtable import (
+    FIRST_BUCKETS,
+    NR_STRIPES,
+    STORE_CHAIN,
+    bucket_line,
+    bucket_of,
+    grow_buckets,
+    half_of,
+    index_root,
+    index_root_nbytes,
+)
 from cython.cimports.mempools.pools.zsgeometry import Geometry, class_of, geometry_of
 from cython.cimports.mempools.pools.zsmend import ClassReport, report_wrong, zs_check
 from cython.cimports.mempools.pools.zspage import zspage_of
@@ -67,9 +78,10 @@ _KEY = cython.declare(uint64_t, 16)  # bytes
 _VALUE = cython.declare(uint64_t, 16)
 _FULL = cython.declare(uint64_t, 1968)  # bytes of a value for an object of 2,000 bytes
 _SLICE = cython.declare(uint64_t, 20_000_000)
-_PAGES = cython.declare(uint64_t, 12)  # of the pool: a segment of buckets, three pages of pins, zspages
+_PAGES = cython.declare(uint64_t, 12)  # of the pool: a segment of buckets, zspages
 _ROOT_PAGES = cython.declare(uint64_t, (index_root_nbytes() + 4095) // 4096)
 _keys = cython.declare(uint64_t[4])
+_nr = cython.declare(uint64_t[1])  # buckets at the beginning
 _data = cython.declare(uint64_t[256])
 
 
@@ -95,27 +107,27 @@ def class_() -> uint64_t:
 @cython.exceptval(check=False)
 def shorten(pool: cython.pointer(PoolRef), handle: uint64_t) -> cython.void:
     """The header says that the object has 48 bytes."""
-    word: uint64_t = read_once(zs_cell(pool, index_of(handle)), b"storing.shorten")
+    word: uint64_t = read_once(zs_cell(pool, index_of(handle)), b"storestage.shorten")
     d = zspage_of(pool, geometry(), class_(), cell_zspage(word))
     write_once(
-        header_of(pool, geometry(), d, read_once(cython.address(d.word), b"storing.shorten"), cell_slot(word)),
+        header_of(pool, geometry(), d, read_once(cython.address(d.word), b"storestage.shorten"), cell_slot(word)),
         index_of(handle) << 32 | (ENTRY_BYTES + _KEY + _VALUE) << 1 | 1,
-        b"storing.shorten",
+        b"storestage.shorten",
     )
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def find_key(actor: cython.pointer(Actor), which: cython.int, moves: uint64_t) -> cython.void:
-    """A key of bucket 0 that a split moves, or does not."""
+def find_key(actor: cython.pointer(Actor), which: cython.int, moves: cython.bint) -> cython.void:
+    """A key of the bucket that is split next, which moves, or does not."""
     key: Key
     _keys[2 * which] = (0x61 + cython.cast(uint64_t, which)) << 40
     while True:
         _keys[2 * which] += 1
         _keys[2 * which + 1] = _keys[2 * which]
         take_key(actor, cython.address(key), which)
-        if key.hash % FIRST_BUCKETS == 0 and key.hash // FIRST_BUCKETS & 1 == moves:
+        if bucket_of(key.hash, _nr[0]) == _nr[0] - half_of(_nr[0]) and (bucket_of(key.hash, _nr[0] + 1) == _nr[0]) == moves:
             return
 
 
@@ -136,6 +148,7 @@ def new_item(actor: cython.pointer(Actor), which: cython.int, mark: uint64_t, it
             _VALUE,
             cython.cast(cython.p_char, _data),
             _FULL,
+            LARGE_OBJECT,
             item,
             FOREVER,
         )
@@ -161,8 +174,8 @@ def give_item(stage: cython.pointer(Stage), cpu: cython.int, n: cython.int, whic
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def set_store(e: cython.pointer(Engine), memory: cython.p_char) -> cython.pointer(Stage):
-    """A store that has key A, with the value 1. All processes have their page of pins."""
+def set_store(e: cython.pointer(Engine), memory: cython.p_char, splits: uint64_t) -> cython.pointer(Stage):
+    """A store that has key A, with the value 1, after so many splits."""
     stage: cython.pointer(Stage) = set_stage(e, memory)
     pool: cython.pointer(PoolRef) = cython.address(stage.actors[0].pool)
     index: uint32_t = 0
@@ -171,12 +184,17 @@ def set_store(e: cython.pointer(Engine), memory: cython.p_char) -> cython.pointe
     item: Item
     key: Key
     found: Found
+    _nr[0] = FIRST_BUCKETS + splits
     if set_arena(stage, 8 + _ROOT_PAGES + _PAGES + 1, 3) != 0:
         return cython.NULL
     if set_pool(stage, KIND_STORE, ZS_SHIFT, _PAGES << ZS_SHIFT, 0, index_root_nbytes(), cython.address(index)) != 0:
         return cython.NULL
-    if zs_make(pool, STORE_CHAIN) != OK or grow_buckets(pool) != OK:
+    if zs_make(pool, STORE_CHAIN) != OK:
         return cython.NULL
+    while bucket_line(pool, _nr[0]) == cython.NULL:
+        if grow_buckets(pool) != OK:
+            return cython.NULL
+    write_once(cython.address(index_root(pool).splits), splits, b"storestage.splits")
     find_key(cython.address(stage.actors[0]), 0, 1)
     find_key(cython.address(stage.actors[0]), 1, 0)
     take_key(cython.address(stage.actors[0]), cython.address(key), 0)
@@ -402,7 +420,7 @@ def store_wrong(stage: cython.pointer(Stage), nr: uint64_t) -> cython.p_const_ch
     of_entries: uint64_t = 0
     of_pool: uint64_t = 0
     memset(cython.address(report), 0, cython.sizeof(IndexReport))
-    if index_check_stripe(pool, geometry(), 0, cython.address(report), 0) != OK:
+    if index_check_stripe(pool, geometry(), _nr[0] % NR_STRIPES, cython.address(report), 0) != OK:
         return b"a stripe's lock is still held"
     if report.bad_refs or report.loops or report.bad_parts:
         return b"a slot or a chain is damaged"

@@ -20,6 +20,7 @@ from cython.cimports.mempools.check.scenarios.stage import (
     stage_of,
 )
 from cython.cimports.mempools.check.scenarios.storestage import (
+    ITEM,
     IF_ABSENT,
     LEFT,
     RETIRED,
@@ -143,6 +144,32 @@ def delete_and_reuse(arg: cython.p_void) -> cython.void:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def fill_and_put(arg: cython.p_void) -> cython.void:
+    """The entry gets its value now, as a new one does."""
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    pinned: Pinned
+    words: uint64_t[2]
+    words[0] = words[1] = key_word(0) << 8 | 4
+    if zs_pin(cython.address(actor.pool), geometry(), actor.found[ITEM], cython.address(pinned)) != OK:
+        engine_fail(b"an entry of a process's own cannot be pinned")
+        return
+    copy(pinned.object + ENTRY_BYTES + _KEY, words, 16, b"storing.fill")
+    zs_unpin(cython.address(actor.pool), cython.address(pinned))
+    actor.status = put(actor, 0, 0, LEFT)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def get_filled(arg: cython.p_void) -> cython.void:
+    mark: uint64_t = get(me(stage_of(arg)), 0)
+    if mark != 1 and mark != 4:
+        engine_fail(b"a reader sees an entry that is not filled")
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def get_twice(arg: cython.p_void) -> cython.void:
     """Key A is there all the time, with newer and newer values."""
     first: uint64_t = get(me(stage_of(arg)), 0)
@@ -257,7 +284,7 @@ def final_split_twice(arg: cython.p_void) -> cython.p_const_char:
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashindex_put_get(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0)
     if stage == cython.NULL or give_item(stage, 0, 0, 0, 2) != 0:
         return -1
     return play(e, final_a, put_a, get_twice, cython.NULL)
@@ -267,7 +294,7 @@ def scene_hashindex_put_get(e: cython.pointer(Engine), memory: cython.p_char, nb
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashindex_put_put_get(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0)
     if stage == cython.NULL or give_item(stage, 0, 0, 0, 2) != 0 or give_item(stage, 0, 1, 0, 3) != 0:
         return -1
     return play(e, final_left, put_a_twice, get_always, cython.NULL)
@@ -276,8 +303,18 @@ def scene_hashindex_put_put_get(e: cython.pointer(Engine), memory: cython.p_char
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def scene_hashindex_fill(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_store(e, memory, 0)
+    if stage == cython.NULL or give_item(stage, 0, 0, 0, 2) != 0:
+        return -1
+    return play(e, final_left, fill_and_put, get_filled, cython.NULL)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def scene_hashindex_reuse(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0)
     if stage == cython.NULL:
         return -1
     stage.param = 1
@@ -288,7 +325,7 @@ def scene_hashindex_reuse(e: cython.pointer(Engine), memory: cython.p_char, nbyt
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashindex_move(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0)
     if stage == cython.NULL or give_item(stage, 2, 0, 1, 2) != 0 or give_item(stage, 2, 1, 1, 2) != 0:
         return -1
     stage.param = 2
@@ -299,7 +336,7 @@ def scene_hashindex_move(e: cython.pointer(Engine), memory: cython.p_char, nbyte
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashindex_move_put(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0)
     if stage == cython.NULL or give_item(stage, 1, 0, 0, 2) != 0 or give_item(stage, 2, 1, 1, 2) != 0:
         return -1
     stage.param = 1
@@ -310,7 +347,7 @@ def scene_hashindex_move_put(e: cython.pointer(Engine), memory: cython.p_char, n
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashindex_move_kept(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0)
     if stage == cython.NULL or give_item(stage, 0, 0, 0, 2) != 0 or give_item(stage, 2, 1, 1, 2) != 0:
         return -1
     stage.param = 1
@@ -321,7 +358,7 @@ def scene_hashindex_move_kept(e: cython.pointer(Engine), memory: cython.p_char, 
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashindex_scan(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0)
     if stage == cython.NULL or give_item(stage, 0, 0, 0, 2) != 0:
         return -1
     return play(e, final_a, put_a, scan_always, cython.NULL)
@@ -331,7 +368,7 @@ def scene_hashindex_scan(e: cython.pointer(Engine), memory: cython.p_char, nbyte
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashindex_scan_delete(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0)
     if stage == cython.NULL:
         return -1
     return play(e, final_gone, delete_a, scan_once, cython.NULL)
@@ -341,7 +378,7 @@ def scene_hashindex_scan_delete(e: cython.pointer(Engine), memory: cython.p_char
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashcommit_own(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0)
     if stage == cython.NULL or give_item(stage, 0, 0, 0, 2) != 0 or give_item(stage, 1, 0, 1, 2) != 0:
         return -1
     return play(e, final_both, put_own, put_own, cython.NULL)
@@ -351,7 +388,7 @@ def scene_hashcommit_own(e: cython.pointer(Engine), memory: cython.p_char, nbyte
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashcommit_same(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0)
     if stage == cython.NULL or give_item(stage, 0, 0, 0, 2) != 0 or give_item(stage, 1, 0, 0, 3) != 0:
         return -1
     return play(e, final_a, put_a, put_a, cython.NULL)
@@ -361,7 +398,7 @@ def scene_hashcommit_same(e: cython.pointer(Engine), memory: cython.p_char, nbyt
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashcommit_if_absent(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0)
     if stage == cython.NULL or give_item(stage, 0, 0, 1, 2) != 0 or give_item(stage, 1, 0, 1, 3) != 0:
         return -1
     return play(e, final_absent, put_b_if_absent, put_b_if_absent, cython.NULL)
@@ -371,7 +408,7 @@ def scene_hashcommit_if_absent(e: cython.pointer(Engine), memory: cython.p_char,
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashcommit_pop(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0)
     if stage == cython.NULL:
         return -1
     return play(e, final_popped, delete_a, delete_a, cython.NULL)
@@ -381,7 +418,7 @@ def scene_hashcommit_pop(e: cython.pointer(Engine), memory: cython.p_char, nbyte
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashsplit_get(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0)
     if stage == cython.NULL:
         return -1
     return play(e, final_split, split, get_twice, cython.NULL)
@@ -390,8 +427,17 @@ def scene_hashsplit_get(e: cython.pointer(Engine), memory: cython.p_char, nbytes
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def scene_hashsplit_carry(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    if set_store(e, memory, 255) == cython.NULL:
+        return -1
+    return play(e, final_a, split, get_twice, cython.NULL)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def scene_hashsplit_put(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0)
     if stage == cython.NULL or give_item(stage, 1, 0, 0, 2) != 0:
         return -1
     return play(e, final_split, split, put_a_left, get_always)
@@ -401,7 +447,7 @@ def scene_hashsplit_put(e: cython.pointer(Engine), memory: cython.p_char, nbytes
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashsplit_scan(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0)
     if stage == cython.NULL:
         return -1
     return play(e, final_split, split, scan_always, cython.NULL)
@@ -411,7 +457,7 @@ def scene_hashsplit_scan(e: cython.pointer(Engine), memory: cython.p_char, nbyte
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashsplit_same(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0)
     if stage == cython.NULL:
         return -1
     return play(e, final_split_twice, split, split, cython.NULL)
@@ -432,6 +478,14 @@ register_scene(
     2,
     STAGE_BYTES,
     scene_hashindex_put_put_get,
+)
+register_scene(
+    b"hashindex.fill",
+    b"an entry is filled and brought in beside a reader, who finds it filled",
+    b"",
+    2,
+    STAGE_BYTES,
+    scene_hashindex_fill,
 )
 register_scene(
     b"hashindex.reuse",
@@ -520,6 +574,14 @@ register_scene(
     2,
     STAGE_BYTES,
     scene_hashsplit_get,
+)
+register_scene(
+    b"hashsplit.carry",
+    b"a bucket is split, and two bytes of the number of buckets change, while a reader looks for a key that moves",
+    b"",
+    2,
+    STAGE_BYTES,
+    scene_hashsplit_carry,
 )
 register_scene(
     b"hashsplit.put",

@@ -363,8 +363,8 @@ def final_both_classes(arg: cython.p_void) -> cython.p_const_char:
 @cython.nogil
 @cython.exceptval(check=False)
 def final_table(arg: cython.p_void) -> cython.p_const_char:
-    """Two zspages, three pages of pins, and the one table that is named."""
-    if nr_owned(cython.address(stage_of(arg).actors[0].pool), OWNER_STRUCT) != 6:
+    """Two zspages, and the one table that is named."""
+    if nr_owned(cython.address(stage_of(arg).actors[0].pool), OWNER_STRUCT) != 3:
         return b"a table is there that nobody names"
     return arena_wrong(stage_of(arg), cython.address(stage_of(arg).actors[0]))
 

@@ -1,7 +1,7 @@
 """The stage of a ZsPool's scenarios: two zspages of two slots each, with one object in each of them.
 
 A real object of the class has two thousand bytes; here its header says 16, so that a move is a few steps. All processes have
-their page of pins from the start. CPU n plays process n + 1, as everywhere.
+pinned something before. CPU n plays process n + 1, as everywhere.
 """
 
 import cython
@@ -54,7 +54,8 @@ from cython.cimports.mempools.pools.zstable import (
 register_module(cython.address(this_module_step))
 
 _A_WHILE = cython.declare(uint64_t, 20_000_000)  # for a lock whose holder may die: then again, for somebody recovers it
-_PAGES = cython.declare(uint64_t, 7)  # of the pool: two zspages, three pages of pins, two that are free
+_PAGES = cython.declare(uint64_t, 4)  # of the pool: two zspages, two that are free
+_ROOT_PAGES = cython.declare(uint64_t, (root_nbytes(geometry_of(MIN_CHAIN)) + 4095) // 4096)
 
 
 # ---- setups
@@ -105,7 +106,7 @@ def set_objects(e: cython.pointer(Engine), memory: cython.p_char, owner: uint32_
     index: uint32_t = 0
     i: uint32_t
     handles: uint64_t[3]
-    if set_arena(stage, 8 + 9 + _PAGES + 1, 3) != 0:
+    if set_arena(stage, 8 + _ROOT_PAGES + _PAGES + 1, 3) != 0:
         return cython.NULL
     if (
         set_pool(
