@@ -50,7 +50,7 @@ from cython.cimports.mempools.machine.atomics import (
 )
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.owners import OWNER_STRUCT
-from cython.cimports.mempools.parts.status import BUSY, CORRUPT, INVALID, NOT_A_BLOCK, OK, TABLE_FULL
+from cython.cimports.mempools.parts.status import BUSY, CORRUPT, INVALID, NOT_A_BLOCK, OK, STALE, TABLE_FULL
 from cython.cimports.mempools.pools.genpool import NEAR_FIT, genpool_alloc_algo, genpool_free
 from cython.cimports.mempools.pools.zsgeometry import NR_GROUPS, Geometry, class_of
 from cython.cimports.mempools.pools.zspage import (
@@ -68,6 +68,7 @@ from cython.cimports.mempools.pools.zstable import (
     CELL_CLAIMED,
     CELL_LIVE,
     CLASS_SHIFT,
+    DOOMED,
     GENERATION_SHIFT,
     OWNER_SHIFT,
     SLOT_BITS,
@@ -76,6 +77,7 @@ from cython.cimports.mempools.pools.zstable import (
     ZsClass,
     ZsRoot,
     cell_class,
+    cell_owner,
     cell_slot,
     cell_zspage,
     grow_cells,
@@ -411,12 +413,15 @@ def zs_free(
 def zs_keep(
     pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), handle: uint64_t, timeout_ns: uint64_t
 ) -> cython.int:
-    """The object is the pool's own from now on, no process's: status as of zs_free, without BUSY."""
+    """The object is the pool's own from now on, no process's: status as of zs_free, without BUSY; STALE, too, if it is DOOMED."""
     cell: cython.pointer(uint64_t) = cython.NULL
     word: uint64_t = 0
     status: cython.int = lock_object(pool, g, handle, cython.address(cell), cython.address(word), timeout_ns)
     if status != OK:
         return status
+    if cell_owner(word) == DOOMED:  # it has been retired (pools/zsretire.py), and ends with its last reader
+        class_unlock(pool, handle >> 32 & 0xFF)
+        return STALE
     # A plain store would do: nobody but the lock's holder changes a cell that is not claimed.
     cmpxchg_relaxed(
         cell,

@@ -1,5 +1,5 @@
 # L3: recovery and check of a ZsPool: see zsmend.py.
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from mempools.layout.refs cimport PoolRef
 from mempools.pools.zsgeometry cimport Geometry
 
@@ -19,3 +19,9 @@ cdef inline bint report_wrong(ClassReport *report) noexcept nogil:
 
 # In a forked child, whose copy of a private arena it is.
 cdef void zs_forked(PoolRef *pool) noexcept nogil
+
+# Recovery in two halves, for a kind whose root begins with a ZsPool's and which says between them what is kept.
+cdef void zs_mend_tables(PoolRef *pool, Geometry *g, uint32_t slot) noexcept nogil
+cdef int zs_mend_objects(PoolRef *pool, Geometry *g, uint32_t slot) noexcept nogil
+# A class's lock in the dead process's name: OK or BUSY.
+cdef int take_lock(uint32_t *lock, uint32_t slot) noexcept nogil

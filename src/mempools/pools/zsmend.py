@@ -10,7 +10,6 @@ recovery that dies leaves what the first death would have left; last the lock of
 
 Crash windows.
   [D:zsmend.rebuilt]  a class has been made anew, its lock is still the dead process's: it is made anew again.
-  [D:zsmend.doomed]   an object is nobody's, and nobody may read it any more: the next recovery frees it.
 """
 
 import cython
@@ -25,7 +24,6 @@ from cython.cimports.mempools.layout.structs import KIND_ZSPOOL
 from cython.cimports.mempools.machine.atomics import (
     cmpxchg_relaxed,
     read_once,
-    smp_mb,
     this_module_step,
     window,
     write_once,
@@ -35,16 +33,15 @@ from cython.cimports.mempools.parts.owners import OWNER_STRUCT
 from cython.cimports.mempools.parts.robustlock import robust_holder, robust_lock, robust_unlock
 from cython.cimports.mempools.parts.status import BUSY, CORRUPT, INTERRUPTED, OK
 from cython.cimports.mempools.pools.genpool import genpool_transfer
-from cython.cimports.mempools.pools.zsalloc import free_locked
 from cython.cimports.mempools.pools.zsgeometry import NR_GROUPS, Geometry, group_of
 from cython.cimports.mempools.pools.zspage import class_lock, class_unlock, link_locked, zspage_of
-from cython.cimports.mempools.pools.zspin import clear_pins, is_pinned
+from cython.cimports.mempools.pools.zspin import clear_pins
+from cython.cimports.mempools.pools.zsretire import retire_locked
 from cython.cimports.mempools.pools.zstable import (
     CELL_CLAIMED,
     CELL_LIVE,
     DOOMED,
     NR_SEGMENTS,
-    OWNER_SHIFT,
     ZS_SHIFT,
     Descriptor,
     ZsClass,
@@ -185,36 +182,6 @@ def rebuild(pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), c: uint6
 
 
 @cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def end_object(
-    pool: cython.pointer(PoolRef),
-    g: cython.pointer(Geometry),
-    index: uint64_t,
-    cell: cython.pointer(uint64_t),
-    slot: uint32_t,
-) -> cython.void:
-    """Frees an object of the dead process or of nobody, or dooms it if somebody reads it."""
-    word: uint64_t
-    doomed: uint64_t
-    block: uint64_t = 0
-    while True:
-        word = read_once(cell, b"zsmend.end")
-        if not is_dead(word, slot):
-            return
-        if free_locked(pool, g, index, cell, word, slot, cython.address(block)) != BUSY:
-            return  # the pages of a zspage that ended with it are the dead process's: they are swept
-        doomed = word & ~(cython.cast(uint64_t, 0x7F) << OWNER_SHIFT) | cython.cast(uint64_t, DOOMED) << OWNER_SHIFT
-        # A reader may have taken a claim away, no more: who has the lock alone changes the rest.
-        cmpxchg_relaxed(cell, word, doomed, b"zsmend.doom")
-        window(b"D:zsmend.doomed")
-        # [F:zsmend.doomed] full; pairs with [F:zspin.leave]: see there.
-        smp_mb(b"F:zsmend.doomed")
-        if is_pinned(pool, index):
-            return
-
-
-@cython.cfunc
 @cython.inline
 @cython.nogil
 @cython.exceptval(check=False)
@@ -232,6 +199,7 @@ def end_objects(pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), slot
     cell: cython.pointer(uint64_t) = zs_cell(pool, 0)
     lock: cython.pointer(uint32_t)
     word: uint64_t
+    block: uint64_t = 0
     status: cython.int = OK
     while cell != cython.NULL:
         word = read_once(cell, b"zsmend.look")
@@ -240,7 +208,9 @@ def end_objects(pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), slot
         if is_dead(word, slot) and cell_class(word) < g.nr:
             lock = cython.address(zs_class(pool, cell_class(word)).lock)
             if take_lock(lock, slot) == OK:
-                end_object(pool, g, index, cell, slot)
+                # A reader may have freed it meanwhile. The pages of a zspage that ends with it are the dead process's: swept.
+                if is_dead(read_once(cell, b"zsmend.end"), slot):
+                    retire_locked(pool, g, index, cell, slot, cython.address(block))
                 robust_unlock(lock, slot)
             else:
                 status = BUSY
@@ -288,25 +258,40 @@ def mend_classes(pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), slo
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def mend(pool: cython.pointer(PoolRef), slot: uint32_t) -> cython.int:
-    """For recovery: OK; BUSY: a living process has had a lock for long: again later; CORRUPT."""
-    g: cython.pointer(Geometry) = zs_geometry(pool)
+def zs_mend_tables(pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), slot: uint32_t) -> cython.void:
+    """The first half: the dead process has no pins and no class's lock; what it had allocated is there still."""
     r: cython.pointer(ZsRoot) = zs_root(pool)
     k: uint64_t
-    status: cython.int
-    if pool.root == cython.NULL or pool.root_nbytes < cython.sizeof(ZsRoot):
-        return CORRUPT
-    if g == cython.NULL:
-        return OK if read_once(cython.address(r.chain), b"zsmend.chain") == 0 else CORRUPT  # it was being made
     clear_pins(pool, slot)
     for k in range(1, NR_SEGMENTS):
         hand_over(pool, read_once(cython.address(r.cells[k]), b"zsmend.named"), cython.cast(uint64_t, 4096) << k, slot)
         hand_over(pool, read_once(cython.address(r.descs[k]), b"zsmend.named"), cython.cast(uint64_t, 4096) << k, slot)
     hand_over(pool, read_once(cython.address(r.pins[slot]), b"zsmend.named"), 4096, slot)
     mend_classes(pool, g, slot)
-    status = end_objects(pool, g, slot)
-    robust_unlock(cython.address(r.compact_lock), slot)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def zs_mend_objects(pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), slot: uint32_t) -> cython.int:
+    """The second half: what it had allocated and nobody keeps is freed. OK, or BUSY."""
+    status: cython.int = end_objects(pool, g, slot)
+    robust_unlock(cython.address(zs_root(pool).compact_lock), slot)
     return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def mend(pool: cython.pointer(PoolRef), slot: uint32_t) -> cython.int:
+    """For recovery: OK; BUSY: a living process has had a lock for long: again later; CORRUPT."""
+    g: cython.pointer(Geometry) = zs_geometry(pool)
+    if pool.root == cython.NULL or pool.root_nbytes < cython.sizeof(ZsRoot):
+        return CORRUPT
+    if g == cython.NULL:  # 0: it was being made
+        return OK if read_once(cython.address(zs_root(pool).chain), b"zsmend.chain") == 0 else CORRUPT
+    zs_mend_tables(pool, g, slot)
+    return zs_mend_objects(pool, g, slot)
 
 
 @cython.cfunc

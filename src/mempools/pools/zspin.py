@@ -219,8 +219,8 @@ def zs_unpin(pool: cython.pointer(PoolRef), pinned: cython.pointer(Pinned)) -> c
     cell: cython.pointer(uint64_t) = zs_cell(pool, index_of(pinned.handle))
     word: uint64_t
     # [F:zspin.leave] full; pairs with [A:zspin.scan], which sees that all that was done through the pin is done before the
-    # place becomes another's, and with [F:zsmend.doomed]: either recovery sees that the object is not pinned any more, or
-    # this process sees that it is doomed. Without that an object of a dead process that was being read stays for ever.
+    # place becomes another's, and with [F:zsretire.doomed]: either who retires the object sees that it is not pinned any
+    # more, or this process sees that it is doomed. Without that an object that was being read stays for ever.
     xchg(pinned.entry, 0, b"F:zspin.leave")
     pinned.entry = cython.NULL
     word = read_once(cell, b"zspin.doomed")

@@ -32,7 +32,7 @@ cdef enum:
     GENERATION_SHIFT = 48
     NR_PINS = 511              # of one process at a time
 
-    DOOMED = 0                 # owner of an object whose process is dead and that somebody is reading
+    DOOMED = 0                 # owner of an object that has ended but for those who are reading it
 
 cdef enum CellBits:
     CELL_LIVE = 0x400000000000

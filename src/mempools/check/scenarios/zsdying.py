@@ -36,6 +36,7 @@ from cython.cimports.mempools.check.scenarios.zsstage import (
     pin,
     pool_wrong,
     read_object,
+    retire_object,
     set_objects,
     unpin,
 )
@@ -78,6 +79,14 @@ def alloc_one(arg: cython.p_void) -> cython.void:
 def free_it(arg: cython.p_void) -> cython.void:
     actor: cython.pointer(Actor) = me(stage_of(arg))
     actor.status = free_object(actor, actor.found[OBJECT])
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def retire_it(arg: cython.p_void) -> cython.void:
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    actor.status = retire_object(actor, actor.found[OBJECT])
 
 
 @cython.cfunc
@@ -231,6 +240,16 @@ def scene_freer_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: u
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def scene_retirer_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    if set_objects(e, memory, OWNER_STRUCT) == cython.NULL:
+        return -1
+    e.may_die = 1
+    return play(e, final_freed, retire_it, recover_the_first, read_it)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def scene_zspage_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
     stage: cython.pointer(Stage) = set_objects(e, memory, OWNER_STRUCT)
     hint: Hint
@@ -314,6 +333,14 @@ register_scene(
     2,
     STAGE_BYTES,
     scene_freer_dies,
+)
+register_scene(
+    b"zs.retirer-dies",
+    b"whoever retires an object that another reads is killed anywhere: it is there, or gone",
+    b"I28",
+    3,
+    STAGE_BYTES,
+    scene_retirer_dies,
 )
 register_scene(
     b"zs.zspage-dies",

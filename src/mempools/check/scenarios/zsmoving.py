@@ -17,6 +17,8 @@ from cython.cimports.mempools.check.scenarios.stage import (
     me,
     nr_owned,
     play,
+    read_block,
+    slot_of,
     stage_of,
     write_block,
 )
@@ -36,6 +38,7 @@ from cython.cimports.mempools.check.scenarios.zsstage import (
     pin,
     pool_wrong,
     read_object,
+    retire_object,
     set_objects,
     unpin,
 )
@@ -55,6 +58,7 @@ from cython.cimports.mempools.pools.zstable import INLINE_CELLS, name_block, zs_
 
 register_module(cython.address(this_module_step))
 
+_reading = cython.declare(Pinned[4])  # by process slot
 
 # What an actor finds: [0] how often it was served, [1] what it read, [2] the status of its last call.
 
@@ -96,6 +100,25 @@ def free_and_reuse(arg: cython.p_void) -> cython.void:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def retire_and_reuse(arg: cython.p_void) -> cython.void:
+    """Nobody can refuse it: the object is gone, or goes with its reader."""
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    if retire_object(actor, actor.found[OBJECT]) != OK:
+        engine_fail(b"an object that is there cannot be retired")
+    alloc(actor, MARK + 1)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def retire_it(arg: cython.p_void) -> cython.void:
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    actor.status = retire_object(actor, actor.found[OBJECT])
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def free_it(arg: cython.p_void) -> cython.void:
     actor: cython.pointer(Actor) = me(stage_of(arg))
     actor.status = free_object(actor, actor.found[OBJECT])
@@ -126,6 +149,18 @@ def read_it(arg: cython.p_void) -> cython.void:
         actor.found[0] += 1
         if actor.found[1] != MARK:
             engine_fail(b"a reader finds the bytes of another object")
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def end_reading(arg: cython.p_void) -> cython.void:
+    """The end of what set_reader has begun."""
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    pinned: Pinned = _reading[slot_of(actor)]  # a copy: each execution begins with what the setup has left
+    if read_block(pinned.object) != MARK:
+        engine_fail(b"a reader finds the bytes of another object")
+    unpin(actor, cython.address(pinned))
 
 
 @cython.cfunc
@@ -213,6 +248,13 @@ def final_two(arg: cython.p_void) -> cython.p_const_char:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def final_one(arg: cython.p_void) -> cython.p_const_char:
+    return pool_wrong(stage_of(arg), cython.address(stage_of(arg).actors[0]), 1)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def final_three(arg: cython.p_void) -> cython.p_const_char:
     return pool_wrong(stage_of(arg), cython.address(stage_of(arg).actors[0]), 3)
 
@@ -282,7 +324,7 @@ def final_ended(arg: cython.p_void) -> cython.p_const_char:
 def final_once(arg: cython.p_void) -> cython.p_const_char:
     stage: cython.pointer(Stage) = stage_of(arg)
     if stage.actors[0].status + stage.actors[1].status != OK + STALE:
-        return b"of two frees of an object not exactly one succeeded"
+        return b"of two who end an object not exactly one succeeded"
     return pool_wrong(stage, cython.address(stage.actors[0]), 1)
 
 
@@ -348,6 +390,20 @@ def set_empty_zspage(stage: cython.pointer(Stage)) -> cython.int:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def set_reader(stage: cython.pointer(Stage), i: cython.int) -> cython.int:
+    """Actor i is reading the object from the start."""
+    actor: cython.pointer(Actor) = cython.address(stage.actors[i])
+    return (
+        zs_pin(
+            cython.address(actor.pool), geometry(actor), actor.found[OBJECT], cython.address(_reading[slot_of(actor)])
+        )
+        - OK
+    )
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def scene_read_move(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
     if set_objects(e, memory, OWNER_STRUCT) == cython.NULL:
         return -1
@@ -381,6 +437,35 @@ def scene_read_free(e: cython.pointer(Engine), memory: cython.p_char, nbytes: ui
     if set_objects(e, memory, OWNER_STRUCT) == cython.NULL:
         return -1
     return play(e, final_freed, free_and_reuse, read_it, cython.NULL)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_read_retire(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    if set_objects(e, memory, OWNER_STRUCT) == cython.NULL:
+        return -1
+    return play(e, final_two, retire_and_reuse, read_it, cython.NULL)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_two_readers_retire(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_objects(e, memory, OWNER_STRUCT)
+    if stage == cython.NULL or set_reader(stage, 1) != 0 or set_reader(stage, 2) != 0:
+        return -1
+    return play(e, final_one, retire_it, end_reading, end_reading)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_two_retire(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_objects(e, memory, OWNER_STRUCT)
+    if stage == cython.NULL or set_reader(stage, 2) != 0:
+        return -1
+    return play(e, final_once, retire_it, retire_it, end_reading)
 
 
 @cython.cfunc
@@ -525,6 +610,30 @@ register_scene(
     2,
     STAGE_BYTES,
     scene_read_free,
+)
+register_scene(
+    b"zs.read-retire",
+    b"an object is retired and its place given to another, while somebody reads it: its own bytes, or none, and it is freed",
+    b"I20 I23",
+    2,
+    STAGE_BYTES,
+    scene_read_retire,
+)
+register_scene(
+    b"zs.two-readers-retire",
+    b"an object is retired while two read it: the last of the three frees it",
+    b"I20 I23",
+    3,
+    STAGE_BYTES,
+    scene_two_readers_retire,
+)
+register_scene(
+    b"zs.two-retire",
+    b"two retire an object that a third reads: one is told that it is gone, and it is freed once",
+    b"I23",
+    3,
+    STAGE_BYTES,
+    scene_two_retire,
 )
 register_scene(
     b"zs.free-move",

@@ -38,6 +38,7 @@ from cython.cimports.mempools.pools.zsgeometry import MIN_CHAIN, Geometry, class
 from cython.cimports.mempools.pools.zsmend import ClassReport, zs_check
 from cython.cimports.mempools.pools.zspage import class_lock, class_unlock, regroup_locked, zspage_of
 from cython.cimports.mempools.pools.zspin import Pinned, zs_pin, zs_unpin
+from cython.cimports.mempools.pools.zsretire import zs_retire
 from cython.cimports.mempools.pools.zstable import (
     ZS_SHIFT,
     cell_slot,
@@ -220,6 +221,16 @@ def free_object(actor: cython.pointer(Actor), handle: uint64_t) -> cython.int:
     status: cython.int = TIMED_OUT
     while status == TIMED_OUT:
         status = zs_free(cython.address(actor.pool), geometry(actor), handle, _A_WHILE)
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def retire_object(actor: cython.pointer(Actor), handle: uint64_t) -> cython.int:
+    status: cython.int = TIMED_OUT
+    while status == TIMED_OUT:
+        status = zs_retire(cython.address(actor.pool), geometry(actor), handle, _A_WHILE)
     return status
 
 
