@@ -43,6 +43,9 @@ from mempools.objects.zsview import ZsView
 from mempools.percpupool import PerCpuPool
 from mempools.quota import Quota
 from mempools.store import Store, StoreStats
+from mempools.zram import Zram, ZramStats
+from mempools.zramfile import ZramFile
+from mempools.zramwork import RecompressInfo, WritebackInfo
 
 __all__ = [
     "Allocation",
@@ -72,11 +75,16 @@ __all__ = [
     "PoisonWarning",
     "PoolError",
     "Quota",
+    "RecompressInfo",
     "StaleHandle",
     "Store",
     "StoreStats",
     "WaitForbidden",
     "WouldBlock",
+    "WritebackInfo",
+    "Zram",
+    "ZramFile",
+    "ZramStats",
     "ZsClassInfo",
     "ZsPool",
     "ZsPoolStats",

@@ -1,4 +1,5 @@
-"""L4: the size classes of a ZsPool as Python looks at them, and the way from a status of pools/zsalloc.py to an exception."""
+"""L4: the size classes of a ZsPool as Python looks at and compacts them, and the way from a status of pools/zsalloc.py to an
+exception."""
 
 import cython
 
@@ -15,9 +16,26 @@ from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.poolobject import PoolObject
 from cython.cimports.mempools.objects.words import to_u64
 from cython.cimports.mempools.parts.robustlock import robust_holder
-from cython.cimports.mempools.parts.status import BUSY, EXHAUSTED, NOT_A_BLOCK, OK, STALE, TABLE_FULL, TIMED_OUT
+from cython.cimports.mempools.parts.status import (
+    BUSY,
+    EXHAUSTED,
+    NOT_A_BLOCK,
+    NOT_FOUND,
+    NOT_REGISTERED,
+    OK,
+    STALE,
+    TABLE_FULL,
+    TIMED_OUT,
+)
 from cython.cimports.mempools.pools.zsalloc import zs_trim
-from cython.cimports.mempools.pools.zscompact import can_compact
+from cython.cimports.mempools.pools.zscompact import (
+    MAX_PASSED,
+    Compaction,
+    can_compact,
+    compact_trylock,
+    compact_turn,
+    compact_unlock,
+)
 from cython.cimports.mempools.pools.zsgeometry import MAX_OBJECT, NR_GROUPS, class_of
 from cython.cimports.mempools.pools.zsmend import ClassReport, zs_check
 from cython.cimports.mempools.pools.zstable import NR_PINS, ZS_SHIFT, ZsClass, zs_class, zs_root
@@ -33,7 +51,7 @@ _LOCK_NS = cython.declare(uint64_t, 100_000_000)  # of waiting for a lock, befor
 @cython.no_gc_clear
 @cython.cclass
 class ZsClasses(PoolObject):
-    """Base of ZsPool."""
+    """Base of ZsPool and ZramPages."""
 
     # ---- statuses
 
@@ -190,3 +208,60 @@ class ZsClasses(PoolObject):
         for c in range(self.g.nr):
             pages += can_compact(self.ref, self.g, c)
         return pages
+
+    # ---- compaction
+
+    def compact(self, max_pages: object = None) -> int:
+        """Moves objects out of the emptiest zspages into the fullest, and gives the pages that are free then back: their memory
+        to the system, their place to the pool; how many (zs_compact in mm/zsmalloc.c). 0 if another thread or process is at it.
+
+        Passes by what somebody reads or writes. `max_pages`: stops when at least as many are free. Holds a class's lock for 32
+        objects at a time; other threads run meanwhile, signal handlers between classes. Not for signal handlers. Thread-safe,
+        process-safe, not lock-free."""
+        state: Compaction
+        most: uint64_t = ~cython.cast(uint64_t, 0) if max_pages is None else to_u64(max_pages)
+        pages: uint64_t = 0
+        turns: uint64_t
+        c: cython.int
+        status: cython.int
+        self.check_open()
+        while True:
+            status = compact_trylock(self.ref)
+            if status == OK:
+                break
+            if status == BUSY and self.mapping.recover() == 0:
+                return 0
+            if status == NOT_REGISTERED:
+                self.may_retry(status)
+        state.pages = 0
+        try:
+            c = self.g.nr
+            while c > 0 and state.pages < most:
+                c -= 1
+                state.nr_passed = 0
+                # Each turn moves something, or passes a zspage by.
+                turns = read_once(cython.address(zs_class(self.ref, c).inuse), b"zsclasses.turns") + MAX_PASSED
+                while state.pages < most and turns:
+                    turns -= 1
+                    with cython.nogil:
+                        status = compact_turn(self.ref, self.g, c, cython.address(state), _LOCK_NS)
+                    self.check_open()
+                    if status == NOT_FOUND:
+                        break
+                    if status != OK and not self.may_call(status):
+                        self.fail(status, 0, 0)
+            if state.pages < most:
+                zs_trim(self.ref, self.g, True, cython.address(pages), _LOCK_NS)
+        finally:
+            if not self.mapping.closed and not self.ref.gone:
+                compact_unlock(self.ref)
+        return state.pages + pages
+
+    def shrink_count(self) -> int:
+        """`can_compact`, under the name that a shrinker's hook has (count_objects in include/linux/shrinker.h)."""
+        return self.can_compact()
+
+    def shrink_scan(self, nr_pages: object) -> int:
+        """Compacts until about `nr_pages` pages are free; how many; 0: there is nothing to be had now (scan_objects, where the
+        kernel says SHRINK_STOP)."""
+        return self.compact(nr_pages)

@@ -26,27 +26,17 @@ from cython.cimports.mempools.objects.zsclasses import ZsClasses
 from cython.cimports.mempools.objects.zsview import ZsView, view_of
 from cython.cimports.mempools.parts.owners import OWNER_STRUCT
 from cython.cimports.mempools.parts.status import (
-    BUSY,
     EXHAUSTED,
     INVALID,
     MISMATCH,
-    NOT_FOUND,
-    NOT_REGISTERED,
     OK,
     TABLE_FULL,
 )
-from cython.cimports.mempools.pools.zsalloc import zs_alloc, zs_free, zs_keep, zs_trim
-from cython.cimports.mempools.pools.zscompact import (
-    MAX_PASSED,
-    Compaction,
-    compact_trylock,
-    compact_turn,
-    compact_unlock,
-)
+from cython.cimports.mempools.pools.zsalloc import zs_alloc, zs_free, zs_keep
 from cython.cimports.mempools.pools.zsgeometry import DEFAULT_CHAIN, MAX_OBJECT, geometry_of
 from cython.cimports.mempools.pools.zsmend import zs_forked
 from cython.cimports.mempools.pools.zspin import Pinned, has_pins, zs_pin, zs_unpin
-from cython.cimports.mempools.pools.zstable import ZS_SHIFT, root_nbytes, zs_class, zs_geometry, zs_make, zs_root
+from cython.cimports.mempools.pools.zstable import ZS_SHIFT, root_nbytes, zs_geometry, zs_make, zs_root
 
 from mempools.errors import Busy, Corrupt, Exhausted, LayoutMismatch, PoolError, StaleHandle
 
@@ -289,63 +279,6 @@ class ZsPool(ZsClasses):
         nbytes: uint64_t = pinned.nbytes
         self.unpin(cython.address(pinned))
         return nbytes
-
-    # ---- compaction
-
-    def compact(self, max_pages: object = None) -> int:
-        """Moves objects out of the emptiest zspages into the fullest, and gives the pages that are free then back: their memory
-        to the system, their place to the pool; how many (zs_compact in mm/zsmalloc.c). 0 if another thread or process is at it.
-
-        Passes by what somebody reads or writes. `max_pages`: stops when at least as many are free. Holds a class's lock for 32
-        objects at a time; other threads run meanwhile, signal handlers between classes. Not for signal handlers. Thread-safe,
-        process-safe, not lock-free."""
-        state: Compaction
-        most: uint64_t = ~cython.cast(uint64_t, 0) if max_pages is None else to_u64(max_pages)
-        pages: uint64_t = 0
-        turns: uint64_t
-        c: cython.int
-        status: cython.int
-        self.check_open()
-        while True:
-            status = compact_trylock(self.ref)
-            if status == OK:
-                break
-            if status == BUSY and self.mapping.recover() == 0:
-                return 0
-            if status == NOT_REGISTERED:
-                self.may_retry(status)
-        state.pages = 0
-        try:
-            c = self.g.nr
-            while c > 0 and state.pages < most:
-                c -= 1
-                state.nr_passed = 0
-                # Each turn moves something, or passes a zspage by.
-                turns = read_once(cython.address(zs_class(self.ref, c).inuse), b"zspoolobject.turns") + MAX_PASSED
-                while state.pages < most and turns:
-                    turns -= 1
-                    with cython.nogil:
-                        status = compact_turn(self.ref, self.g, c, cython.address(state), _LOCK_NS)
-                    self.check_open()
-                    if status == NOT_FOUND:
-                        break
-                    if status != OK and not self.may_call(status):
-                        self.fail(status, 0, 0)
-            if state.pages < most:
-                zs_trim(self.ref, self.g, True, cython.address(pages), _LOCK_NS)
-        finally:
-            if not self.mapping.closed and not self.ref.gone:
-                compact_unlock(self.ref)
-        return state.pages + pages
-
-    def shrink_count(self) -> int:
-        """`can_compact`, under the name that a shrinker's hook has (count_objects in include/linux/shrinker.h)."""
-        return self.can_compact()
-
-    def shrink_scan(self, nr_pages: object) -> int:
-        """Compacts until about `nr_pages` pages are free; how many; 0: there is nothing to be had now (scan_objects, where the
-        kernel says SHRINK_STOP)."""
-        return self.compact(nr_pages)
 
     def destroy(self, force: cython.bint = False) -> None:
         """Destroys the pool with its objects and gives its pages back to the arena (zs_destroy_pool in mm/zsmalloc.c, which leaks
