@@ -1,5 +1,6 @@
 """L5: a Zram as a file object."""
 
+import errno
 import io
 from typing import TYPE_CHECKING, Any
 
@@ -56,19 +57,21 @@ class ZramFile(io.RawIOBase):
         self._open()
         view = memoryview(buffer).cast("B")
         nbytes = max(0, min(len(view), self._device.disksize - self._at))
-        view[:nbytes] = self._device.read(self._at, nbytes)
-        self._at += nbytes
+        if nbytes:
+            view[:nbytes] = self._device.read(self._at, nbytes)
+            self._at += nbytes
         return nbytes
 
     def write(self, data: Any, /) -> int:
         self._open()
         view = memoryview(data).cast("B")
-        nbytes = min(len(view), self._device.disksize - self._at)
-        if nbytes <= 0 < len(view):
-            raise OSError(28, f"zram {self.name!r} ends at {self._device.disksize}")  # ENOSPC, as of a block device
-        self._device.write(self._at, view[:nbytes])
-        self._at += max(0, nbytes)
-        return max(0, nbytes)
+        nbytes = max(0, min(len(view), self._device.disksize - self._at))
+        if nbytes:
+            self._device.write(self._at, view[:nbytes])
+            self._at += nbytes
+        elif len(view):
+            raise OSError(errno.ENOSPC, f"zram {self.name!r} ends at {self._device.disksize}")  # as of a block device
+        return nbytes
 
     def truncate(self, size: int | None = None, /) -> int:
         raise io.UnsupportedOperation("a Zram has one size for ever")

@@ -124,16 +124,16 @@ def recompress(
                 less = _recompress_page(device, index, priorities, threshold)
                 if less is None:
                     passed += 1
-                elif less:
+                elif less > 0:
                     done += 1
                     saved += less
-                else:
+                elif less == 0:
                     marked += 1
     return RecompressInfo(tried, done, saved, marked, passed)
 
 
 def _recompress_page(device: "Zram", index: int, priorities: range, threshold: int) -> int | None:
-    """How many bytes fewer it has; 0: no codec helps; None: it stays as it is for another reason."""
+    """How many bytes fewer it has; 0: no codec helps; -1: not these; None: somebody has touched it, or there is no room."""
     pages = device._pages
     kind, payload, word = pages.get(index, False)
     if kind > HUGE:
@@ -156,7 +156,7 @@ def _recompress_page(device: "Zram", index: int, priorities: range, threshold: i
             except MemoryError:
                 return None  # no room for both: the old one stays
     if priorities[-1] < len(device._codecs) - 1:
-        return None  # a higher one may do better
+        return -1  # a higher one may do better
     return 0 if zramprocess.mark_incompressible(pages, index, word) else None
 
 

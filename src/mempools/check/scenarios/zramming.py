@@ -22,6 +22,7 @@ from cython.cimports.mempools.check.scenarios.zramstage import (
     load_it,
     lock,
     look_at_word,
+    make_another,
     make_it,
     page_word,
     put,
@@ -248,6 +249,15 @@ def scene_make(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_
     return play(e, final_made, make_it, load_it, cython.NULL)
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_two_make(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    if set_device(e, memory) == cython.NULL:
+        return -1
+    return play(e, final_made, make_it, make_another, cython.NULL)
+
+
 register_scene(
     b"zram.write-write",
     b"two write a page: it is one of the two, and the objects of the other and of the old one are free",
@@ -311,4 +321,12 @@ register_scene(
     2,
     SCENE_BYTES,
     scene_make,
+)
+register_scene(
+    b"zram.two-make",
+    b"two make a device, of different sizes: it has one of them",
+    b"",
+    2,
+    SCENE_BYTES,
+    scene_two_make,
 )

@@ -33,6 +33,7 @@ cdef void write_it_back(void *arg) noexcept nogil
 cdef void repeat_word(void *arg) noexcept nogil
 cdef void look_at_word(void *arg) noexcept nogil
 cdef void make_it(void *arg) noexcept nogil
+cdef void make_another(void *arg) noexcept nogil
 cdef void load_it(void *arg) noexcept nogil
 # ---- end conditions
 cdef bint died(Stage *stage) noexcept nogil

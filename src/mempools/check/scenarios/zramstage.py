@@ -274,10 +274,25 @@ def make_it(arg: cython.p_void) -> cython.void:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def make_another(arg: cython.p_void) -> cython.void:
+    """One of half the size, and looks which of the two it has become."""
+    stage: cython.pointer(Stage) = stage_of(arg)
+    config: ZramRoot
+    memset(cython.address(config), 0, cython.sizeof(ZramRoot))
+    config.nr_pages = 1
+    config.nr_blocks = 4
+    while zram_make(cython.address(me(stage).pool), cython.address(config), _A_WHILE) != OK:
+        pass
+    load_it(arg)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def load_it(arg: cython.p_void) -> cython.void:
     z: ZramRef
     status: cython.int = zram_load(cython.address(me(stage_of(arg)).pool), cython.address(z))
-    if status != NOT_FOUND and (status != OK or z.nr_pages != 2 or z.nr_blocks != 8):
+    if status != NOT_FOUND and (status != OK or z.nr_blocks != 4 * z.nr_pages):
         engine_fail(b"a device is found that is not what it is to be")
 
 
