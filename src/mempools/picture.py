@@ -171,7 +171,7 @@ class Picture:
 
 # ---- taking it
 
-_NOUNS = {"store": "values", "mempool": "elements", "percpu": "units", "zspool": "zspages"}
+_NOUNS = {"store": "values", "mempool": "elements", "percpu": "units", "zspool": "zspages", "zram": "zspages"}
 
 
 def _granules(read: Read, pool: SeenPool, chunk: SeenChunk, nr_units: int = 1) -> Granules:
