@@ -20,7 +20,9 @@ arena = mempools.Arena.anonymous("256M")
 
 def json_page(seed: int) -> bytes:
     rng = random.Random(seed)
-    rows = [{"id": rng.randrange(10**6), "name": f"user{rng.randrange(10**4)}", "score": rng.random()} for _ in range(80)]
+    rows = [
+        {"id": rng.randrange(10**6), "name": f"user{rng.randrange(10**4)}", "score": rng.random()} for _ in range(80)
+    ]
     return json.dumps(rows).encode()[:PAGE].ljust(PAGE)
 
 

@@ -43,8 +43,9 @@ from mempools.objects.zsview import ZsView
 from mempools.percpupool import PerCpuPool
 from mempools.quota import Quota
 from mempools.store import Store, StoreStats
-from mempools.zram import Zram, ZramStats
+from mempools.zram import Zram
 from mempools.zramfile import ZramFile
+from mempools.zramstats import ZramStats
 from mempools.zramwork import RecompressInfo, WritebackInfo
 
 __all__ = [

@@ -201,7 +201,7 @@ class ArenaPools:
         `compressed_writeback`: as they are stored. `chain`, `size`: as for `zspool`.
         LayoutMismatch if there is one of another configuration; Exhausted if there is no room. May wait for another process that
         makes a pool; not for signal handlers. Thread-safe, process-safe, not lock-free."""
-        from mempools.zram import open_device
+        from mempools.zramopening import open_device
 
         return open_device(
             self, name, disksize, codec, recompress, mem_limit, strict, backing, compressed_writeback, chain, size

@@ -7,61 +7,24 @@ zramfile.py. Nothing here knows where the bytes lie.
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from mempools import codecs, sizes, zramwork
-from mempools.errors import Corrupt, LayoutMismatch, PoolError
+from mempools.errors import Corrupt, PoolError
 from mempools.objects import zramprocess, zramscan
-from mempools.objects.zramobject import HUGE, NEVER, PAGE, SAME, WRITTEN_BACK, ZramPages, open_zram
+from mempools.objects.zramobject import HUGE, NEVER, PAGE, SAME, WRITTEN_BACK, ZramPages
+from mempools.objects.zramopen import open_zram
+from mempools.zramstats import ZramStats, stats_of
 from mempools.zramwork import RecompressInfo, WritebackInfo
 
 if TYPE_CHECKING:
     from mempools.zramfile import ZramFile
 
-_WB_COMPRESSED = 1
-_STRICT = 2
-_DEFAULT_BATCH = 32
+WB_COMPRESSED = 1
+STRICT = 2
+DEFAULT_BATCH = 32
 _ZEROS = bytes(PAGE)
-
-
-@dataclass(frozen=True)
-class ZramStats:
-    """What there is in a Zram now, read off its table, and what has happened since it was made. Bytes, or numbers of pages.
-
-    `orig_data_size`: of the pages that were written; `compr_data_size`: of what is stored of them in memory; `mem_used_total`: of
-    the pages of the arena that it lies in; `mem_used_max`: the most that ever was; `mem_limit`: 0 for none. `same_pages`: of one
-    word, which take no memory; `huge_pages`: stored as they are, now; `huge_pages_since`: ever. `incompressible_pages`: that no
-    codec has made smaller; `idle_pages`: marked. `pages_compacted`: that compaction gave back. `failed_reads`, `failed_writes`,
-    `notify_free` (pages discarded), `miss_free` (that were in use when `notify_free` came). `bd_count`: pages in the backing file
-    now; `bd_reads`, `bd_writes`: in units of 4 KiB, ever.
-    """
-
-    orig_data_size: int
-    compr_data_size: int
-    mem_used_total: int
-    mem_limit: int
-    mem_used_max: int
-    same_pages: int
-    pages_compacted: int
-    huge_pages: int
-    huge_pages_since: int
-    incompressible_pages: int
-    idle_pages: int
-    failed_reads: int
-    failed_writes: int
-    notify_free: int
-    miss_free: int
-    bd_count: int
-    bd_reads: int
-    bd_writes: int
-
-    @property
-    def ratio(self) -> float:
-        """Bytes that were written, and are not in the backing file, per byte of memory; 0 where nothing takes memory."""
-        in_memory = self.orig_data_size - self.bd_count * PAGE
-        return in_memory / self.mem_used_total if self.mem_used_total else 0.0
 
 
 class Zram:
@@ -71,9 +34,9 @@ class Zram:
     word of 8 bytes takes no memory; one that does not get smaller is stored as it is. `read`, `write` and `discard` take offsets
     in bytes; `open` gives a file object.
 
-    Every change of one page is one step for all others, and for whoever looks after the changing process was killed: a reader sees
-    the old page or the new one, whole; of a write of several pages, each by itself. Writes of parts of a page are not lost beside
-    each other. `Exhausted`, a MemoryError, changes nothing of the page: while it is replaced there must be room for both.
+    Every change of one page is one step for all others, and for whoever looks after the changing process was killed: a reader
+    sees the old page or the new one, whole; of a write of several pages, each by itself. Writes of parts of a page are not lost
+    beside each other. `Exhausted`, a MemoryError, changes nothing of the page: while it is replaced there must be room for both.
 
     No codec runs while a page is locked. A codec's context belongs to a thread, where it needs one (codecs.py): no process waits
     for another's, and one that dies takes its own along, so there is no retry as for the kernel's streams of a CPU. Thread-safe,
@@ -96,8 +59,8 @@ class Zram:
         self._codecs = [codecs.of_word(word) for word in config["codecs"] if word]
         self._compress = self._codecs[0].compress
         self._huge = pages.huge_class_size
-        self._compressed_writeback = bool(config["options"] & _WB_COMPRESSED)
-        self._strict = bool(config["options"] & _STRICT)
+        self._compressed_writeback = bool(config["options"] & WB_COMPRESSED)
+        self._strict = bool(config["options"] & STRICT)
         self._path = os.fsdecode(config["path"])
         self._file = config["file"]
 
@@ -137,7 +100,7 @@ class Zram:
                 return self._decode(index, kind, payload)
             if kind == HUGE:
                 return payload  # type: ignore[no-any-return]
-            if kind == SAME or kind == NEVER:
+            if kind in (SAME, NEVER):
                 return payload.to_bytes(8, sys.byteorder) * (PAGE // 8) if payload else _ZEROS
             return self._read_back(index, payload, word)
         except (PoolError, OSError):
@@ -157,7 +120,9 @@ class Zram:
                 f"zram {self._name!r}, page {index}: codec {codec.name} cannot read its {len(stored)} stored bytes: {error}"
             ) from error
         if len(page) != PAGE:
-            raise Corrupt(f"zram {self._name!r}, page {index}: codec {codec.name} made {len(page)} bytes of it, not {PAGE}")
+            raise Corrupt(
+                f"zram {self._name!r}, page {index}: codec {codec.name} made {len(page)} bytes of it, not {PAGE}"
+            )
         return page
 
     # ---- bytes
@@ -221,8 +186,8 @@ class Zram:
         return max(0, last - first)
 
     def notify_free(self, index: int, /) -> bool:
-        """As `discard` of one page, for destructors and callbacks that may not wait (swap_slot_free_notify): False, and counted in
-        `miss_free`, if somebody has the page at the moment. It stays then until it is written or discarded."""
+        """As `discard` of one page, for destructors and callbacks that may not wait (swap_slot_free_notify): False, and counted
+        in `miss_free`, if somebody has the page at the moment. It stays then until it is written or discarded."""
         return self._pages.trydiscard(index)
 
     def open(self) -> "ZramFile":
@@ -248,7 +213,8 @@ class Zram:
         return self._fd
 
     def _read_back(self, index: int, how: int, word: int) -> bytes | None:
-        """A page from its block, if it was the page's all the time: a block goes to another page as soon as its own is written."""
+        """A page from its block, if it was the page's all the time: a block goes to another page as soon as its own is
+        written."""
         data = os.pread(self._backing(), PAGE, (word & 0xFFFFFFFF) * PAGE)
         zramscan.note_blocks(self._pages, 1, 0)
         kind, _, now = self._get(index)
@@ -268,8 +234,8 @@ class Zram:
     # ---- many pages
 
     def idle(self, age: float | None = None) -> int:
-        """Marks the pages in memory that nobody has touched for `age` seconds, or all, as idle: how many were not. Whoever reads or
-        writes a page takes the mark away."""
+        """Marks the pages in memory that nobody has touched for `age` seconds, or all, as idle: how many were not. Whoever reads
+        or writes a page takes the mark away."""
         if age is not None and age < 0:
             raise ValueError(f"an age is not negative: {age}")
         return zramprocess.mark_idle(self._pages, 0 if age is None else int(age))
@@ -285,9 +251,9 @@ class Zram:
     ) -> RecompressInfo:
         """Compresses pages again, by a codec of a higher priority (zram's recompress).
 
-        `which`: "idle", "huge", "huge_idle", or all. Only what has at least `threshold` bytes now, and then fewer. `max_pages`: how
-        many are tried. `priority` 1 to 3, or the name of its `codec`: that one alone; else each above the page's, until one does.
-        A page gets the new content only if that lies in a smaller size class; one that no codec improves is marked
+        `which`: "idle", "huge", "huge_idle", or all. Only what has at least `threshold` bytes now, and then fewer. `max_pages`:
+        how many are tried. `priority` 1 to 3, or the name of its `codec`: that one alone; else each above the page's, until one
+        does. A page gets the new content only if that lies in a smaller size class; one that no codec improves is marked
         incompressible, and not tried again. Whoever touches a page meanwhile keeps it as it is.
 
         ValueError for a threshold of huge_class_size or more, for a priority or codec that the device has not; Busy while another
@@ -300,8 +266,8 @@ class Zram:
         """Moves pages from memory to the backing file (zram's writeback).
 
         `which`: "idle", "huge", "huge_idle" or "incompressible"; or `pages`: indices, or (first, last) pairs, inclusive; or both.
-        Largest first. Stops when the file is full or the budget is used up. What cannot be written stays in memory: the result has
-        the last error. PoolError without a backing file; Busy and the rest as of `recompress`."""
+        Largest first. Stops when the file is full or the budget is used up. What cannot be written stays in memory: the result
+        has the last error. PoolError without a backing file; Busy and the rest as of `recompress`."""
         return zramwork.writeback(self, which, pages)
 
     def compact(self, max_pages: int | None = None) -> int:
@@ -353,35 +319,14 @@ class Zram:
     def stats(self) -> ZramStats:
         """Sizes now, and counts: see ZramStats. Walks the table, 16 bytes a page; a moment's picture, exact while nobody writes.
         Thread-safe, process-safe, takes no lock."""
-        pages = self._pages
-        sums, counts = zramscan.sums(pages), zramscan.counters(pages)
-        return ZramStats(
-            sums["stored"] * PAGE,
-            sums["nbytes"],
-            zramscan.used_pages(pages) * PAGE,
-            zramscan.settings(pages)["limit_pages"] * PAGE,
-            counts["max_used_pages"] * PAGE,
-            sums["same"],
-            zramscan.pages_compacted(pages),
-            sums["huge"],
-            counts["huge_pages_since"],
-            sums["incompressible"],
-            sums["idle"],
-            counts["failed_reads"],
-            counts["failed_writes"],
-            counts["notify_free"],
-            counts["miss_free"],
-            sums["written_back"],
-            counts["bd_reads"],
-            counts["bd_writes"],
-        )
+        return stats_of(self._pages)
 
     def mm_stat(self) -> str:
         """The line that the kernel's file of this name has; so the four that follow."""
         s = self.stats()
         return (
-            f"{s.orig_data_size:8} {s.compr_data_size:8} {s.mem_used_total:8} {s.mem_limit:8} {s.mem_used_max:8} {s.same_pages:8} "
-            f"{s.pages_compacted:8} {s.huge_pages:8} {s.huge_pages_since:8}\n"
+            f"{s.orig_data_size:8} {s.compr_data_size:8} {s.mem_used_total:8} {s.mem_limit:8} {s.mem_used_max:8} "
+            f"{s.same_pages:8} {s.pages_compacted:8} {s.huge_pages:8} {s.huge_pages_since:8}\n"
         )
 
     def io_stat(self) -> str:
@@ -396,8 +341,8 @@ class Zram:
         return f"version: 1\n{0:8} {self.stats().miss_free:8}\n"
 
     def block_state(self, first: int = 0, last: int | None = None) -> str:
-        """A line for each page from `first` to `last`, exclusive, that was written: index, seconds of the monotonic clock when it was
-        last accessed, and flags: s same, w written back, h huge, i idle, r recompressed, n incompressible."""
+        """A line for each page from `first` to `last`, exclusive, that was written: index, seconds of the monotonic clock when it
+        was last accessed, and flags: s same, w written back, h huge, i idle, r recompressed, n incompressible."""
         end = self._pages.nr_pages if last is None else last
         return "".join(
             f"{index:12} {time:12} {letters}\n" for index, time, letters in zramscan.states(self._pages, first, end)
@@ -444,10 +389,12 @@ class Zram:
     def reset(self) -> None:
         """Frees every page, and sets statistics and limits back. Busy while another process has the device open: no process can
         open it meanwhile. No other thread may be inside a call of the device. What was written back is lost."""
-        config = self._pages.config() | {"wb_batch": _DEFAULT_BATCH}
+        config = self._pages.config() | {"wb_batch": DEFAULT_BATCH}
         self._pages.destroy(True)
         self._use(
-            open_zram(self._arena, self._arena._mapping, self._name, self._options["chain"], self._options["limit"], config)
+            open_zram(
+                self._arena, self._arena._mapping, self._name, self._options["chain"], self._options["limit"], config
+            )
         )
 
     def destroy(self, force: bool = False) -> None:
@@ -459,96 +406,11 @@ class Zram:
         return f"<mempools.Zram {self._name!r}, {sizes.text(self.disksize)}, {self.codec}, in {self._arena!r}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
+        from mempools.zramopening import attach_zram
+
         return attach_zram, (self._arena, self._name)
 
     def __del__(self) -> None:
         fd = getattr(self, "_fd", -1)
         if fd >= 0:
             os.close(fd)
-
-
-def _file_config(arena: Any, backing: str | os.PathLike[str] | None) -> tuple[int, tuple[int, int], bytes]:
-    """Blocks, identity and path of a backing file."""
-    if backing is None:
-        return 0, (0, 0), b""
-    path = os.path.abspath(os.fspath(backing))
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        status = os.fstat(fd)
-        nbytes = os.lseek(fd, 0, os.SEEK_END)
-    finally:
-        os.close(fd)
-    if nbytes < PAGE:
-        raise ValueError(f"backing file {path}: {nbytes} bytes are no page; give it its size first, as with os.truncate")
-    if arena._mapping.fd >= 0:
-        own = os.fstat(arena._mapping.fd)
-        if (own.st_dev, own.st_ino) == (status.st_dev, status.st_ino):
-            raise ValueError(f"backing file {path} is the arena itself")
-    return nbytes // PAGE, (status.st_dev, status.st_ino), os.fsencode(path)
-
-
-def attach_zram(arena: Any, name: str) -> Zram:
-    """The device of that name as it is; KeyError if there is none."""
-    return Zram(arena, name, open_zram(arena, arena._mapping, name, None, 0, None), {"chain": None, "limit": 0})
-
-
-def open_device(
-    arena: Any,
-    name: str,
-    disksize: int | str | None,
-    codec: str | None,
-    recompress: Sequence[str],
-    mem_limit: int | str | None,
-    strict: bool | None,
-    backing: str | os.PathLike[str] | None,
-    compressed_writeback: bool | None,
-    chain: int | None,
-    size: int | str | None,
-) -> Zram:
-    """What `Arena.zram` does: the device of that name, made if absent."""
-    if disksize is None:
-        if codec is not None or recompress or backing is not None:
-            raise ValueError(f"zram {name!r}: a device that is to be made needs its disksize")
-        return attach_zram(arena, name)
-    wanted = None if codec is None else codecs.get(codec)
-    words = [codecs.word_of(wanted or codecs.default()), *(codecs.word_of(codecs.get(other)) for other in recompress)]
-    if len(words) > 4:
-        raise ValueError(f"a Zram has at most three codecs for recompression, not {len(recompress)}")
-    nr_blocks, file, path = _file_config(arena, backing)
-    limit = 0 if size is None else sizes.parse(size)
-    config = {
-        "nr_pages": -(-sizes.parse(disksize) // PAGE),
-        "nr_blocks": nr_blocks,
-        "options": (_WB_COMPRESSED if compressed_writeback else 0) | (_STRICT if strict else 0),
-        "codecs": (*words, *(0 for _ in range(4 - len(words)))),
-        "file": file,
-        "path": path,
-        "wb_batch": _DEFAULT_BATCH,
-    }
-    pages = open_zram(arena, arena._mapping, name, chain, limit, config)
-    found = pages.config()
-    ignored = {
-        "codecs": codec is None and not recompress,
-        "options": strict is None and compressed_writeback is None,
-        "nr_blocks": backing is None,
-        "file": backing is None,
-        "path": backing is None,
-    }
-    for key, value in found.items():
-        if value != config[key] and not ignored.get(key):
-            raise LayoutMismatch(
-                f"zram {name!r} has {_told(key, value)}, not {_told(key, config[key])}: open it as it is, by its name alone, or "
-                "choose another name"
-            )
-    device = Zram(arena, name, pages, {"chain": chain, "limit": limit})
-    if mem_limit is not None:
-        device.mem_limit = mem_limit  # type: ignore[assignment]
-    return device
-
-
-def _told(key: str, value: Any) -> str:
-    if key == "nr_pages":
-        return f"{value * PAGE} bytes"
-    if key == "codecs":
-        return f"the codecs {', '.join(codecs.of_word(word).name for word in value if word)}"
-    return f"{key} {value!r}"

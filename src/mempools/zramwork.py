@@ -1,8 +1,8 @@
 """L5: what works on many pages of a Zram: recompression and writeback.
 
-Both choose pages in a first pass, which marks them, and in a second take the largest first. Whoever reads, writes or discards a page
-in between takes the mark away, so the page is passed by: the last step, under the page's lock, asks for the mark and for the very
-object that was looked at. Codecs and files are used without any lock.
+Both choose pages in a first pass, which marks them, and in a second take the largest first. Whoever reads, writes or discards a
+page in between takes the mark away, so the page is passed by: the last step, under the page's lock, asks for the mark and for the
+very object that was looked at. Codecs and files are used without any lock.
 """
 
 import os
@@ -44,8 +44,8 @@ class RecompressInfo:
 
 @dataclass(frozen=True)
 class WritebackInfo:
-    """What `Zram.writeback` has done: pages `written` to the backing file; `passed` by, because somebody touched them; `failed` to be
-    written, and the last `error`. `stopped`: "budget" or "space" if that was used up before the pages were."""
+    """What `Zram.writeback` has done: pages `written` to the backing file; `passed` by, because somebody touched them; `failed`
+    to be written, and the last `error`. `stopped`: "budget" or "space" if that was used up before the pages were."""
 
     written: int
     passed: int
@@ -83,7 +83,9 @@ def _priorities(device: "Zram", priority: int | None, codec: str | None) -> rang
         names = [known.name for known in device._codecs[1:]]
         wanted = codecs.get(codec).name
         if wanted not in names or priority not in (None, names.index(wanted) + 1):
-            raise ValueError(f"zram {device.name!r} has for recompression {names}, not {codec!r} of priority {priority}")
+            raise ValueError(
+                f"zram {device.name!r} has for recompression {names}, not {codec!r} of priority {priority}"
+            )
         priority = names.index(wanted) + 1
     if priority is None:
         if not highest:
@@ -100,7 +102,9 @@ def recompress(
     if which not in (None, "idle", "huge", "huge_idle"):
         raise ValueError(f"recompress {which!r}: idle, huge, huge_idle, or None")
     if not 0 <= threshold < device.huge_class_size:
-        raise ValueError(f"threshold {threshold}: less than {device.huge_class_size}, from which on pages are stored as they are")
+        raise ValueError(
+            f"threshold {threshold}: less than {device.huge_class_size}, from which on pages are stored as they are"
+        )
     priorities = _priorities(device, priority, codec)
     tried = done = saved = marked = passed = 0
     with _processing(device):
@@ -175,9 +179,7 @@ def _ranges(device: "Zram", pages: Iterable[int | tuple[int, int]] | None) -> li
     return found
 
 
-def writeback(
-    device: "Zram", which: str | None, pages: Iterable[int | tuple[int, int]] | None
-) -> WritebackInfo:
+def writeback(device: "Zram", which: str | None, pages: Iterable[int | tuple[int, int]] | None) -> WritebackInfo:
     if which not in _FLAGS or (which is None and pages is None):
         raise ValueError(f"writeback {which!r}: idle, huge, huge_idle, incompressible, or pages=[...]")
     ranges = _ranges(device, pages)

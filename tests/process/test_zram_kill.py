@@ -1,5 +1,5 @@
-"""A process is killed at each crash window, and at each atomic step, of all that it may do with a Zram: whoever recovers finds each
-page as it was or as it was to be, nobody's lock, no object and no block of the backing file lost."""
+"""A process is killed at each crash window, and at each atomic step, of all that it may do with a Zram: whoever recovers finds
+each page as it was or as it was to be, nobody's lock, no object and no block of the backing file lost."""
 
 import contextlib
 import itertools

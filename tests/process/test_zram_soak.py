@@ -1,6 +1,6 @@
-"""Processes that write, read, discard, recompress, write back and compact one Zram at the same time; in the soak of record they are
-killed at random, also at steps of their own. Every page says which it is and that it is whole, so that a torn, lost or foreign one
-shows; a writer remembers what it wrote last, so that an old one shows."""
+"""Processes that write, read, discard, recompress, write back and compact one Zram at the same time; in the soak of record they
+are killed at random, also at steps of their own. Every page says which it is and that it is whole, so that a torn, lost or
+foreign one shows; a writer remembers what it wrote last, so that an old one shows."""
 
 import contextlib
 import mmap

@@ -110,7 +110,12 @@ def test_pages_of_one_word_take_no_memory(device):
     for index in range(64):
         device.write_page(index, bytes([index]) * PAGE)
     stats = device.stats()
-    assert (stats.same_pages, stats.orig_data_size, stats.compr_data_size, stats.mem_used_total) == (64, 64 * PAGE, 0, 0)
+    assert (stats.same_pages, stats.orig_data_size, stats.compr_data_size, stats.mem_used_total) == (
+        64,
+        64 * PAGE,
+        0,
+        0,
+    )
     assert [device.read_page(index)[0] for index in range(64)] == list(range(64))
 
 
@@ -617,7 +622,12 @@ def test_the_kernel_s_columns(arena, backing):
     assert device.io_stat().split() == ["0", "0", "0", "0"]
     assert device.bd_stat().split() == ["1", "0", "1"]
     state = [line.split() for line in device.block_state().splitlines()]
-    assert [(int(index), flags) for index, _, flags in state] == [(0, "......"), (1, "s....."), (2, "..h..."), (3, ".wh...")]
+    assert [(int(index), flags) for index, _, flags in state] == [
+        (0, "......"),
+        (1, "s....."),
+        (2, "..h..."),
+        (3, ".wh..."),
+    ]
     assert len({line[1] for line in state}) <= 2
     assert device.block_state(1, 2).split()[2] == "s....."
     assert 0 < stats.ratio < 100
@@ -648,9 +658,18 @@ def test_a_page_that_cannot_be_decoded(arena, squeezers):
 
 def test_a_device_is_found_by_its_name(arena):
     device = arena.zram("pages", 10 * PAGE + 1, codec="zstd:3", recompress=["zstd:9"])
-    assert (device.name, device.disksize, device.codec, device.recompress_codecs) == ("pages", 11 * PAGE, "zstd:3", ("zstd:9",))
+    assert (device.name, device.disksize, device.codec, device.recompress_codecs) == (
+        "pages",
+        11 * PAGE,
+        "zstd:3",
+        ("zstd:9",),
+    )
     device.write_page(0, TEXT)
-    for same in (arena.zram("pages"), arena.zram("pages", 11 * PAGE), pickle.loads(pickle.dumps(device)) if arena.name else device):
+    for same in (
+        arena.zram("pages"),
+        arena.zram("pages", 11 * PAGE),
+        pickle.loads(pickle.dumps(device)) if arena.name else device,
+    ):
         assert same.read_page(0) == TEXT
         assert same.codec == "zstd:3"
     with pytest.raises(LayoutMismatch, match=r"has 45056 bytes, not 40960"):
@@ -721,7 +740,14 @@ def test_destroy(arena):
     with pytest.raises(Busy, match="discard them"):
         device.destroy()
     device.destroy(force=True)
-    for call in (device.stats, device.compact, device.check, lambda: device.read_page(0), device.idle, device.block_state):
+    for call in (
+        device.stats,
+        device.compact,
+        device.check,
+        lambda: device.read_page(0),
+        device.idle,
+        device.block_state,
+    ):
         with pytest.raises(PoolError, match="destroyed"):
             call()
     arena.check()
@@ -734,7 +760,13 @@ def test_a_closed_arena():
     device.write_page(0, TEXT)
     file = device.open()
     arena.close()
-    for call in (device.stats, device.idle, lambda: device.read_page(0), lambda: device.write_page(0, TEXT), lambda: file.read(10)):
+    for call in (
+        device.stats,
+        device.idle,
+        lambda: device.read_page(0),
+        lambda: device.write_page(0, TEXT),
+        lambda: file.read(10),
+    ):
         with pytest.raises(PoolError, match="closed"):
             call()
     assert "pages" in repr(device)

@@ -109,7 +109,10 @@ class Machine(RuleBasedStateMachine):
         assert before.compr_data_size - found.saved == after.compr_data_size
         assert after.orig_data_size == before.orig_data_size
 
-    @rule(which=st.sampled_from(["idle", "huge", "huge_idle", "incompressible"]), budget=st.one_of(st.none(), st.integers(0, 9)))
+    @rule(
+        which=st.sampled_from(["idle", "huge", "huge_idle", "incompressible"]),
+        budget=st.one_of(st.none(), st.integers(0, 9)),
+    )
     def writeback(self, which, budget):
         self.device.writeback_limit = budget
         before = self.device.stats()

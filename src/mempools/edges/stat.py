@@ -160,8 +160,8 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
     for name, stats in found["zrams"].items():
         yield f"zram     {name!r}, {sizes.text(stats['disksize'])}, codec {stats['codec']}"
         yield (
-            f"  pages   {stats['orig_data_size'] // 4096:>10}  {stats['same_pages']} of one word, {stats['huge_pages']} as they are, "
-            f"{stats['bd_count']} in the backing file"
+            f"  pages   {stats['orig_data_size'] // 4096:>10}  {stats['same_pages']} of one word, {stats['huge_pages']} as they "
+            f"are, {stats['bd_count']} in the backing file"
         )
         yield f"  stored  {sizes.text(stats['compr_data_size']):>10}  of {sizes.text(stats['orig_data_size'])}"
         yield (

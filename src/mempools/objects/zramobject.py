@@ -24,14 +24,13 @@ import weakref
 from cython.cimports.cpython.buffer import PyBUF_CONTIG_RO, PyBuffer_Release, PyObject_GetBuffer
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cython.cimports.libc.stdint import uint32_t, uint64_t
-from cython.cimports.libc.string import memcmp, memcpy, memset
-from cython.cimports.mempools.layout.mapping import Mapping
-from cython.cimports.mempools.layout.structs import KIND_ZRAM
+from cython.cimports.libc.string import memcmp, memcpy
 from cython.cimports.mempools.machine.atomics import (
     copy,
     fetch_add_relaxed,
     monotonic,
     read_once,
+    read_once32,
     this_module_step,
 )
 from cython.cimports.mempools.machine.hooks import register_module
@@ -41,9 +40,6 @@ from cython.cimports.mempools.objects.zsclasses import ZsClasses
 from cython.cimports.mempools.parts.status import (
     EXHAUSTED,
     INTERRUPTED,
-    MISMATCH,
-    NOT_FOUND,
-    NOT_REGISTERED,
     OK,
     STALE,
     TIMED_OUT,
@@ -71,21 +67,15 @@ from cython.cimports.mempools.pools.zramtable import (
     ZRAM_WB,
     Held,
     ZramRef,
-    ZramRoot,
-    ZramStats,
     page_lock,
     page_trylock,
     page_unlock,
-    zram_load,
-    zram_make,
-    zram_nbytes,
 )
 from cython.cimports.mempools.pools.zsalloc import zs_free, zs_trim
-from cython.cimports.mempools.pools.zsgeometry import DEFAULT_CHAIN
 from cython.cimports.mempools.pools.zspin import Pinned, zs_pin, zs_unpin
-from cython.cimports.mempools.pools.zstable import ZS_SHIFT, zs_make
+from cython.cimports.mempools.pools.zstable import ZS_SHIFT
 
-from mempools.errors import Busy, Corrupt, Exhausted, LayoutMismatch
+from mempools.errors import Busy, Corrupt, Exhausted
 
 register_module(cython.address(this_module_step))
 
@@ -242,7 +232,7 @@ class ZramPages(ZsClasses):
             cython.address(held),
             word,
             flags,
-            self.z.pages[index].time if expected.chosen else now(),
+            read_once32(cython.address(self.z.pages[index].time), b"zramobject.time") if expected.chosen else now(),
             handle,
             block,
         )
@@ -448,58 +438,6 @@ def forked(pages: ZramPages) -> cython.int:
 os.register_at_fork(after_in_child=_forked)
 
 
-def open_zram(
-    arena: object, mapping: Mapping, name: str, chain: int | None, limit: uint64_t, config: dict | None
-) -> ZramPages:
-    """For Zram: the pages of that name. config: as `config()` gives it, with "wb_batch", for a device that is made if absent; None:
-    as it is, KeyError if it is not."""
-    pages: ZramPages = ZramPages.__new__(ZramPages)
-    wanted: ZramRoot
-    nbytes: uint64_t = 0
-    status: cython.int
-    if config is not None:
-        fill_config(cython.address(wanted), config)
-        nbytes = zram_nbytes(wanted.nr_pages, wanted.nr_blocks)
-    pages.arena = arena
-    pages.private = mapping.fd < 0
-    pages.open_ref(mapping, name, KIND_ZRAM, ZS_SHIFT, limit, 0, nbytes, 0, config is not None)
-    while True:
-        status = zram_load(pages.ref, cython.address(pages.z))
-        if status != NOT_FOUND or config is None:
-            break
-        zs_make(pages.ref, DEFAULT_CHAIN if chain is None else to_u64(chain))
-        status = zram_make(pages.ref, cython.address(wanted), _LOCK_NS)
-        if status == MISMATCH:  # whoever began to make another one has died
-            PoolObject.destroy(pages, True)
-            return open_zram(arena, mapping, name, chain, limit, config)
-        if status != OK and not pages.may_retry(status):
-            pages.fail(status, 0, 0)
-    if status == NOT_FOUND:
-        raise KeyError(f"zram {name!r} is being made")
-    if status != OK:
-        raise Corrupt(f"zram {name!r}: its root makes no sense")
-    pages.g = pages.z.g
-    if chain is not None and pages.g.chain != chain:
-        raise LayoutMismatch(f"zram {name!r} has chains of {pages.g.chain} pages, not {chain}")
+def register(pages: ZramPages) -> None:
+    """For objects/zramopen.py: a private device that is open, to be mended in a forked child."""
     _pools.add(pages)
-    return pages
-
-
-@cython.cfunc
-@cython.exceptval(-1, check=False)
-def fill_config(root: cython.pointer(ZramRoot), config: dict) -> cython.int:
-    i: uint64_t
-    path: bytes = config["path"]
-    memset(root, 0, cython.sizeof(ZramRoot))
-    if len(path) >= PATH_BYTES:
-        raise ValueError(f"the backing file's path has {len(path)} bytes: at most {PATH_BYTES - 1}")
-    root.nr_pages = to_u64(config["nr_pages"])
-    root.nr_blocks = to_u64(config["nr_blocks"])
-    root.options = to_u64(config["options"])
-    for i in range(NR_CODECS):
-        root.codecs[i] = to_u64(config["codecs"][i])
-    root.file_device = to_u64(config["file"][0])
-    root.file_inode = to_u64(config["file"][1])
-    memcpy(root.path, cython.cast(cython.p_char, path), len(path))
-    root.wb_batch = to_u64(config["wb_batch"])
-    return 0

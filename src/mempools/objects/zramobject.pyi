@@ -2,7 +2,6 @@ from typing import Any, final
 
 from _typeshed import ReadableBuffer
 
-from mempools.layout.mapping import Mapping
 from mempools.objects.zsclasses import ZsClasses
 
 PAGE: int
@@ -28,6 +27,4 @@ class ZramPages(ZsClasses):
     def config(self) -> dict[str, Any]: ...
     def destroy(self, force: bool = False) -> None: ...
 
-def open_zram(
-    arena: object, mapping: Mapping, name: str, chain: int | None, limit: int, config: dict[str, Any] | None
-) -> ZramPages: ...
+def register(pages: ZramPages) -> None: ...

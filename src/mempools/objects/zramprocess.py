@@ -12,7 +12,14 @@ if not cython.compiled:
     )
 
 from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
-from cython.cimports.mempools.machine.atomics import cmpxchg_relaxed, fetch_add_relaxed, monotonic, read_once, read_once32, this_module_step
+from cython.cimports.mempools.machine.atomics import (
+    cmpxchg_relaxed,
+    fetch_add_relaxed,
+    monotonic,
+    read_once,
+    read_once32,
+    this_module_step,
+)
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.words import to_u64
 from cython.cimports.mempools.objects.zramobject import ZramPages, expect
@@ -59,15 +66,15 @@ def begin_processing(pages: ZramPages) -> bool:
 
 def end_processing(pages: ZramPages) -> None:
     if not pages.mapping.closed and not pages.ref.gone:
-        robust_unlock(
-            cython.address(pages.z.root.processing), cython.cast(uint32_t, pages.ref.arena.slot[0])
-        )
+        robust_unlock(cython.address(pages.z.root.processing), cython.cast(uint32_t, pages.ref.arena.slot[0]))
 
 
 def is_chosen(pages: ZramPages, index: object) -> bool:
     """Has nobody touched the page since post-processing chose it? A hint: `put` and the others ask again."""
     i: uint64_t = pages.index_of(index)
-    return pages.z.pages[i].flags & cython.cast(uint32_t, ZRAM_PP) != 0
+    return (
+        read_once32(cython.address(pages.z.pages[i].flags), b"zramprocess.chosen") & cython.cast(uint32_t, ZRAM_PP) != 0
+    )
 
 
 def mark_incompressible(pages: ZramPages, index: object, word: object) -> bool:
@@ -118,7 +125,7 @@ def write_back(pages: ZramPages, index: object, block: object, word: object, com
     if at >= pages.z.nr_blocks:
         raise ValueError(f"the backing file of zram {pages.name!r} has {pages.z.nr_blocks} blocks, not {at}")
     if compressed:  # constant while the page is what is expected
-        flags |= pages.z.pages[i].flags & cython.cast(
+        flags |= read_once32(cython.address(pages.z.pages[i].flags), b"zramprocess.how") & cython.cast(
             uint32_t, ZRAM_SIZE | ZRAM_HUGE | 3 << PRIORITY_SHIFT
         )
     else:
@@ -184,7 +191,8 @@ def mark_idle(pages: ZramPages, seconds: object) -> int:
         if (
             flags & cython.cast(uint32_t, ZRAM_IDLE)
             or not has_object(read_once(cython.address(pages.z.pages[i].word), b"zramprocess.word"), flags)
-            or cython.cast(uint32_t, now - read_once32(cython.address(pages.z.pages[i].time), b"zramprocess.time")) < age
+            or cython.cast(uint32_t, now - read_once32(cython.address(pages.z.pages[i].time), b"zramprocess.time"))
+            < age
         ):
             continue
         nr += page_mark(cython.address(pages.z), i, flags, ZRAM_IDLE)

@@ -9,7 +9,14 @@ if not cython.compiled:
 
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.string import memset
-from cython.cimports.mempools.machine.atomics import copy, fetch_add_relaxed, read_once, read_once32, this_module_step, write_once
+from cython.cimports.mempools.machine.atomics import (
+    copy,
+    fetch_add_relaxed,
+    read_once,
+    read_once32,
+    this_module_step,
+    write_once,
+)
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.words import to_u64
 from cython.cimports.mempools.objects.zramobject import ZramPages
@@ -66,9 +73,7 @@ def counters(pages: ZramPages) -> dict:
     """Since the device was made."""
     pages.check_open()
     stats: ZramStats
-    copy(
-        cython.address(stats), cython.address(pages.z.root.stats), cython.sizeof(ZramStats), b"zramscan.counters"
-    )
+    copy(cython.address(stats), cython.address(pages.z.root.stats), cython.sizeof(ZramStats), b"zramscan.counters")
     found: dict = stats
     return found
 

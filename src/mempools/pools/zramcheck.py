@@ -27,7 +27,6 @@ from cython.cimports.mempools.pools.zramtable import (
     ZRAM_SIZE,
     ZRAM_WB,
     Held,
-    ZramEntry,
     ZramRef,
     entry_of,
     has_object,
@@ -36,7 +35,7 @@ from cython.cimports.mempools.pools.zramtable import (
     page_unlock,
 )
 from cython.cimports.mempools.pools.zspin import Pinned, zs_pin, zs_unpin
-from cython.cimports.mempools.pools.zstable import ZsClass, zs_class
+from cython.cimports.mempools.pools.zstable import zs_class
 
 register_module(cython.address(this_module_step))
 
@@ -76,8 +75,7 @@ def word_wrong(z: cython.pointer(ZramRef), held: cython.pointer(Held)) -> cython
     wrong: cython.bint
     if held.flags & cython.cast(uint32_t, ZRAM_WB):
         return (
-            block_of(held.word) >= z.nr_blocks
-            or owner_at(z.blocks, block_of(held.word)) & OWNER_MASK != OWNER_STRUCT
+            block_of(held.word) >= z.nr_blocks or owner_at(z.blocks, block_of(held.word)) & OWNER_MASK != OWNER_STRUCT
         )
     if not has_object(held.word, held.flags):
         return False

@@ -4,8 +4,9 @@ Guarantee. After mend the dead process has no page locked; each page has what it
 get to the end of, or what it was to have, with its object or block; nothing that the process had allocated or reserved is left
 but what pages have. It may die and be run again by another.
 
-Order. What a ZsPool's recovery does for its tables; then the journal, for which locks of classes are needed, in the dead process's
-name; then its objects, of which the journal has said which are kept; then its blocks of the backing file; last its locks.
+Order. What a ZsPool's recovery does for its tables; then the journal, for which locks of classes are needed, in the dead
+process's name; then its objects, of which the journal has said which are kept; then its blocks of the backing file; last its
+locks.
 
 Crash windows.
   [D:zrammend.put_back]  a page is as it was, and locked by the dead process; its entry is not JOURNALED any more: unlocked.
@@ -60,7 +61,6 @@ from cython.cimports.mempools.pools.zsretire import retire_locked
 from cython.cimports.mempools.pools.zstable import (
     DOOMED,
     OWNER_SHIFT,
-    ZsRoot,
     cell_owner,
     handle_names,
     index_of,
@@ -156,9 +156,7 @@ def finish(z: cython.pointer(ZramRef), entry: cython.pointer(ZramEntry), slot: u
         write_once(cython.address(entry.fresh), 0, b"zrammend.entry")
         window(b"D:zrammend.kept")
         if named & cython.cast(uint64_t, OLD_OBJECT):
-            return settle_object(
-                z.pool, z.g, read_once(cython.address(entry.old), b"zrammend.entry"), slot, False
-            )
+            return settle_object(z.pool, z.g, read_once(cython.address(entry.old), b"zrammend.entry"), slot, False)
     return OK
 
 

@@ -15,8 +15,8 @@ Crash windows (the dead process is X, the page is locked by X until the last but
   [D:zramslot.journaled]  the entry has the page's word and the new object, which is X's: unlocked, the object is freed.
   [D:zramslot.blocks]     the block that the page has is X's, the one that it is to have OWNER_STRUCT's: each goes back.
   [D:zramslot.written]    the word is the new one, the flags are the old ones: the word of the entry is put back.
-  [D:zramslot.committed]  the page is as it is to be; the new object is X's, the old one lives: the one is kept, the other retired.
-  [D:zramslot.kept]       the old object lives: retired. The old block is X's: swept.
+  [D:zramslot.committed]  the page is as it is to be; the new object is X's, the old one lives: the one is kept, the other
+  retired. [D:zramslot.kept]       the old object lives: retired. The old block is X's: swept.
 """
 
 import cython
@@ -28,7 +28,6 @@ from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 from cython.cimports.mempools.machine.atomics import (
     cmpxchg_relaxed,
     cmpxchg_relaxed32,
-    fetch_add_relaxed,
     read_once,
     read_once32,
     store_release32,
@@ -43,9 +42,6 @@ from cython.cimports.mempools.parts.ownermap import claim_singles, note_full, re
 from cython.cimports.mempools.parts.owners import OWNER_STRUCT
 from cython.cimports.mempools.parts.robustlock import robust_lock, robust_unlock
 from cython.cimports.mempools.parts.status import INTERRUPTED, INVALID, NOT_REGISTERED, OK, TIMED_OUT
-from cython.cimports.mempools.pools.zsalloc import zs_alloc, zs_keep
-from cython.cimports.mempools.pools.zsgeometry import NR_GROUPS, class_of
-from cython.cimports.mempools.pools.zsretire import zs_retire
 from cython.cimports.mempools.pools.zramtable import (
     JOURNALED,
     OLD_OBJECT,
@@ -66,6 +62,9 @@ from cython.cimports.mempools.pools.zramtable import (
     page_lock,
     page_unlock,
 )
+from cython.cimports.mempools.pools.zsalloc import zs_alloc, zs_keep
+from cython.cimports.mempools.pools.zsgeometry import NR_GROUPS, class_of
+from cython.cimports.mempools.pools.zsretire import zs_retire
 from cython.cimports.mempools.pools.zstable import ZsClass, zs_class
 
 register_module(cython.address(this_module_step))

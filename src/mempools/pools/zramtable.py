@@ -48,7 +48,7 @@ from cython.cimports.mempools.machine.atomics import (
     write_once,
 )
 from cython.cimports.mempools.machine.hooks import register_module
-from cython.cimports.mempools.parts.lanes import lane_mask, every_lane
+from cython.cimports.mempools.parts.lanes import every_lane, lane_mask
 from cython.cimports.mempools.parts.owners import OWNER_META, START
 from cython.cimports.mempools.parts.robustlock import robust_lock, robust_unlock
 from cython.cimports.mempools.parts.status import BUSY, CORRUPT, MISMATCH, NOT_FOUND, NOT_REGISTERED, OK, TIMED_OUT
@@ -147,9 +147,7 @@ def make_locked(pool: cython.pointer(PoolRef), config: cython.pointer(ZramRoot))
     copy(r.path, config.path, PATH_BYTES, b"zramtable.make")
     write_once(cython.address(r.wb_batch), config.wb_batch, b"zramtable.make")
     if config.nr_blocks & 7:
-        map = cython.cast(
-            cython.pointer(uint64_t), cython.cast(cython.pointer(ZramPage), r + 1) + config.nr_pages
-        )
+        map = cython.cast(cython.pointer(uint64_t), cython.cast(cython.pointer(ZramPage), r + 1) + config.nr_pages)
         write_once(
             cython.address(map[words - 1]),
             every_lane(OWNER_META | START) & lane_mask(config.nr_blocks & 7, 8 - (config.nr_blocks & 7)),
@@ -248,7 +246,10 @@ def try_flags(z: cython.pointer(ZramRef), slot: uint32_t, held: cython.pointer(H
     # that one did to the objects.
     if (
         cmpxchg_acquire32(
-            cython.address(page.flags), flags, flags | slot << HOLDER_SHIFT | held.entry << ENTRY_SHIFT, b"A:zramtable.lock"
+            cython.address(page.flags),
+            flags,
+            flags | slot << HOLDER_SHIFT | held.entry << ENTRY_SHIFT,
+            b"A:zramtable.lock",
         )
         != flags
     ):

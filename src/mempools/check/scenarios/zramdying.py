@@ -7,7 +7,7 @@ if not cython.compiled:
         "mempools.check.scenarios.zramdying is compiled code: run `make build` in a checkout, or install the wheel"
     )
 
-from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.check.engine import engine_await_end, engine_fail
 from cython.cimports.mempools.check.scenarios.stage import (
     NR_FOUND,
@@ -194,7 +194,7 @@ def final_threads(arg: cython.p_void) -> cython.p_const_char:
     word: uint64_t = page_word()
     if stage.actors[2].found[NR_FOUND - 1] == 2:
         return cython.NULL  # the letter has not arrived
-    if read_once(cython.address(z_at(2).pages[1].word), b"zramming.final") != stage.actors[0].found[PAGE_NEW]:
+    if read_once(cython.address(z_at(2).pages[1].word), b"zramdying.final") != stage.actors[0].found[PAGE_NEW]:
         return b"a page that was written is not what was written"
     if word != stage.actors[1].found[PAGE_NEW] and (word != stage.actors[0].found[PAGE_OLD] or not died(stage)):
         return b"a page is neither the old one nor the new one"

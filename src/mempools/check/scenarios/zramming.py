@@ -20,7 +20,6 @@ from cython.cimports.mempools.check.scenarios.zramstage import (
     final_touched,
     finish,
     load_it,
-    lock,
     look_at_word,
     make_another,
     make_it,
@@ -38,7 +37,7 @@ from cython.cimports.mempools.check.scenarios.zramstage import (
 from cython.cimports.mempools.check.scenarios.zsstage import MARK, free_object
 from cython.cimports.mempools.check.scenes import register_scene
 from cython.cimports.mempools.check.state import Engine
-from cython.cimports.mempools.machine.atomics import read_once, this_module_step, xchg
+from cython.cimports.mempools.machine.atomics import read_once, smp_mb, this_module_step, write_once
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.status import BUSY, OK, STALE
 from cython.cimports.mempools.pools.zramslot import block_claim, block_release, page_change, zram_look
@@ -106,8 +105,9 @@ def rewrite_and_reuse(arg: cython.p_void) -> cython.void:
     put(z, 0, actor.found[PAGE_NEW])
     if block_claim(z, 0) != 0:
         engine_fail(b"a block is lost that a page had")
-    # As pwrite does: the file's pages have a lock.
-    xchg(cython.address(stage.words[0]), MARK + 5, b"F:zramming.file")
+    # [F:zramming.file] full; pairs with itself: a file is read and written by system calls, past which no access goes.
+    smp_mb(b"F:zramming.file")
+    write_once(cython.address(stage.words[0]), MARK + 5, b"zramming.file")
     block_release(z, 0)
 
 
@@ -127,8 +127,9 @@ def read_it_back(arg: cython.p_void) -> cython.void:
     if not held.flags & cython.cast(uint32_t, ZRAM_WB):
         return
     word = held.word
-    mark = xchg(cython.address(stage.words[1]), 0, b"F:zramming.file")
     mark = read_once(cython.address(stage.words[0]), b"zramming.file")
+    # [F:zramming.file] full; pairs with itself: see above.
+    smp_mb(b"F:zramming.file")
     while zram_look(z, 0, 2, True, cython.address(held), _A_WHILE) != OK:
         pass
     if held.word == word and held.flags & cython.cast(uint32_t, ZRAM_WB) and mark != MARK:

@@ -1,7 +1,7 @@
 """The stage of a Zram's scenarios: a device of two pages and eight blocks of a backing file; page 0 has an object.
 
-Each writer has its new object from the start; what it does is the change of the page. CPU n plays process n + 1, as everywhere, but
-where two play threads of the first.
+Each writer has its new object from the start; what it does is the change of the page. CPU n plays process n + 1, as everywhere,
+but where two play threads of the first.
 """
 
 import cython
@@ -49,7 +49,6 @@ from cython.cimports.mempools.pools.zramtable import (
     ZRAM_SAME,
     ZRAM_WB,
     Held,
-    ZramEntry,
     ZramRef,
     ZramRoot,
     entry_of,
@@ -152,8 +151,8 @@ def set_written_back(stage: cython.pointer(Stage)) -> cython.int:
     if set_chosen(stage) != 0 or not write_back(stage, 0):
         return -1
     for i in range(3):
-        stage.actors[i].found[PAGE_WORD] = read_once(cython.address(z_at(0).pages[0].word), b"zramming.setup")
-    write_once(cython.address(stage.words[0]), MARK, b"zramming.setup")
+        stage.actors[i].found[PAGE_WORD] = read_once(cython.address(z_at(0).pages[0].word), b"zramstage.setup")
+    write_once(cython.address(stage.words[0]), MARK, b"zramstage.setup")
     return 0
 
 
@@ -315,7 +314,7 @@ def device_wrong(stage: cython.pointer(Stage), objects: uint64_t, blocks: uint64
     memset(cython.address(report), 0, cython.sizeof(PageReport))
     for slot in range(1, 4):
         for i in range(NR_ENTRIES):
-            if read_once(cython.address(entry_of(z, slot, i).page), b"zramming.final"):
+            if read_once(cython.address(entry_of(z, slot, i).page), b"zramstage.final"):
                 return b"an entry of a journal is left"
     zram_check(z, 0, 2, cython.address(report), 0)
     if report.locked:
@@ -335,7 +334,7 @@ def device_wrong(stage: cython.pointer(Stage), objects: uint64_t, blocks: uint64
 @cython.nogil
 @cython.exceptval(check=False)
 def page_word() -> uint64_t:
-    return read_once(cython.address(z_at(2).pages[0].word), b"zramming.final")
+    return read_once(cython.address(z_at(2).pages[0].word), b"zramstage.final")
 
 
 @cython.cfunc
