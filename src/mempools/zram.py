@@ -99,7 +99,7 @@ class Zram:
             if kind < HUGE:
                 return self._decode(index, kind, payload)
             if kind == HUGE:
-                return payload  # type: ignore[no-any-return]
+                return payload
             if kind in (SAME, NEVER):
                 return payload.to_bytes(8, sys.byteorder) * (PAGE // 8) if payload else _ZEROS
             return self._read_back(index, payload, word)

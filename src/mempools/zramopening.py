@@ -88,7 +88,7 @@ def open_device(
             )
     device = Zram(arena, name, pages, {"chain": chain, "limit": limit})
     if mem_limit is not None:
-        device.mem_limit = mem_limit  # type: ignore[assignment]
+        device.mem_limit = mem_limit
     return device
 
 
