@@ -45,6 +45,10 @@ from mempools.objects.zsview import ZsView
 from mempools.percpupool import PerCpuPool
 from mempools.quota import Quota
 from mempools.store import Store, StoreStats
+from mempools.zram import Zram
+from mempools.zramfile import ZramFile
+from mempools.zramstats import ZramStats
+from mempools.zramwork import RecompressInfo, WritebackInfo
 
 __all__ = [
     "Allocation",
@@ -76,11 +80,16 @@ __all__ = [
     "PoisonWarning",
     "PoolError",
     "Quota",
+    "RecompressInfo",
     "StaleHandle",
     "Store",
     "StoreStats",
     "WaitForbidden",
     "WouldBlock",
+    "WritebackInfo",
+    "Zram",
+    "ZramFile",
+    "ZramStats",
     "ZsClassInfo",
     "ZsPool",
     "ZsPoolStats",

@@ -1,7 +1,7 @@
 """L5: the pools of an arena, by name: each made if absent."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mempools import sizes
@@ -15,6 +15,7 @@ from mempools.objects.zspoolobject import ZsPool, open_zspool
 if TYPE_CHECKING:
     from mempools.percpupool import PerCpuPool
     from mempools.store import Store
+    from mempools.zram import Zram
 
 
 class ArenaPools:
@@ -179,6 +180,35 @@ class ArenaPools:
 
         arena: Any = self  # whoever has pools is an Arena
         return open_store(Store, arena, name, codec, size, dictionary)
+
+    def zram(
+        self,
+        name: str,
+        disksize: int | str | None = None,
+        *,
+        codec: str | None = None,
+        recompress: Sequence[str] = (),
+        mem_limit: int | str | None = None,
+        strict: bool | None = None,
+        backing: "str | os.PathLike[str] | None" = None,
+        compressed_writeback: bool | None = None,
+        chain: int | None = None,
+        size: int | str | None = None,
+    ) -> "Zram":
+        """The Zram `name`, made if absent; without `disksize`: as it is, KeyError if there is none.
+
+        `disksize`: bytes, rounded up to pages of 4096; 16 bytes of the arena a page are taken now. `codec`: as for `store`, for
+        what is written; `recompress`: up to three more, of the priorities 1 to 3. `mem_limit`: bytes that the pages may take,
+        which can be changed later; `strict`: they never take more, else the kernel's way. `backing`: path of a file or block
+        device to which pages can be written back, of the size that it has now, which every process that reads them can open;
+        `compressed_writeback`: as they are stored. `chain`, `size`: as for `zspool`.
+        LayoutMismatch if there is one of another configuration; Exhausted if there is no room. May wait for another process that
+        makes a pool; not for signal handlers. Thread-safe, process-safe, not lock-free."""
+        from mempools.zramopening import open_device
+
+        return open_device(
+            self, name, disksize, codec, recompress, mem_limit, strict, backing, compressed_writeback, chain, size
+        )
 
     # ---- for what arrives
 

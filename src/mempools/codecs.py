@@ -21,6 +21,9 @@ from typing import Any, Protocol
 from mempools.errors import PoolError
 
 _FIRST_FREE_ID = 16
+_CHOSEN = 1 << 63
+_PARAMETER_SHIFT = 8  # a codec word: CHOSEN, zstd's level + 2**23, the codec's number
+_PARAMETER_ZERO = 1 << 23
 
 
 class Codec(Protocol):
@@ -164,6 +167,27 @@ def by_id(number: int) -> Codec:
     if number in _builtin_names:
         return get(_builtin_names[number])
     raise UnknownCodec(f"a value was stored with codec number {number}, which is not registered in this process")
+
+
+def default() -> Codec:
+    """lz4 where its package is installed, else none."""
+    try:
+        return get("lz4")
+    except CodecMissing:
+        return get("none")
+
+
+def word_of(codec: Codec) -> int:
+    """A codec, with its level, as a Store or a Zram keeps it in the arena: never 0."""
+    level = codec.name.partition(":")[2]
+    return _CHOSEN | (int(level or 0) + _PARAMETER_ZERO) << _PARAMETER_SHIFT | codec.id
+
+
+def of_word(word: int) -> Codec:
+    """The codec that `word_of` made the word of."""
+    level = (word >> _PARAMETER_SHIFT & (1 << 24) - 1) - _PARAMETER_ZERO
+    number = word & 0xFF
+    return get(f"zstd:{level}") if number == 2 else by_id(number)
 
 
 def register(codec: Codec) -> None:

@@ -187,7 +187,7 @@ class Picture:
 
 # ---- taking it
 
-_NOUNS = {"store": "values", "mempool": "elements", "percpu": "units", "zspool": "zspages"}
+_NOUNS = {"store": "values", "mempool": "elements", "percpu": "units", "zspool": "zspages", "zram": "zspages"}
 
 
 def _granules(

@@ -18,9 +18,6 @@ from mempools.objects.storeindex import StoreIndex, open_index
 
 Key = str | bytes
 
-_CHOSEN = 1 << 63
-_PARAMETER_SHIFT = 8  # a codec word: CHOSEN, zstd's level + 2**23, the codec's number
-_PARAMETER_ZERO = 1 << 23
 _missing: Any = object()
 
 
@@ -376,26 +373,6 @@ class Store(MutableMapping[Key, bytes]):
         return open_store, (type(self), self.arena, self.name, self.codec, None)
 
 
-def _word(codec: codecs.Codec) -> int:
-    """A codec as the store's root keeps it."""
-    level = codec.name.partition(":")[2]
-    return _CHOSEN | (int(level or 0) + _PARAMETER_ZERO) << _PARAMETER_SHIFT | codec.id
-
-
-def _codec_of(word: int) -> codecs.Codec:
-    level = (word >> _PARAMETER_SHIFT & (1 << 24) - 1) - _PARAMETER_ZERO
-    number = word & 0xFF
-    return codecs.get(f"zstd:{level}") if number == 2 else codecs.by_id(number)
-
-
-def default_codec() -> codecs.Codec:
-    """lz4 where its package is installed, else none."""
-    try:
-        return codecs.get("lz4")
-    except codecs.CodecMissing:
-        return codecs.get("none")
-
-
 def open_store(
     cls: type[Store], arena: Arena, name: str, codec: str | None, size: int | str | None, dictionary: bool = False
 ) -> Any:
@@ -411,11 +388,11 @@ def open_store(
     index = open_index(arena, arena._mapping, name, limit, True)
     word = index.choose_codec(0)
     if not word:
-        word = index.choose_codec(_word(wanted or default_codec()))
+        word = index.choose_codec(codecs.word_of(wanted or codecs.default()))
     if wanted is None:
-        return cls(index, _codec_of(word))
-    if _word(wanted) != word:
+        return cls(index, codecs.of_word(word))
+    if codecs.word_of(wanted) != word:
         raise LayoutMismatch(
-            f"store {name!r} writes with {_codec_of(word).name}, not {codec}: leave codec out, or say that one"
+            f"store {name!r} writes with {codecs.of_word(word).name}, not {codec}: leave codec out, or say that one"
         )
     return cls(index, wanted)

@@ -32,6 +32,12 @@ SAID = {  # patterns, a line each
         "the view is whole: True",
         "the rest is whole: True",
     ],
+    "swap_file": [
+        "row 12345, price 26.63",
+        "1252 KiB in less than half of the memory: True",
+        "half of it is zeros again: True",
+        "pages came back: True",
+    ],
     "worker_statistics": [
         "spent: 2000 of 2000",
         "done: all that was paid for, but what one was killed in",

@@ -96,6 +96,23 @@ EQUIVALENT: dict[Mutation, str] = {
     ): "the low half has the class + 1: stored first, the word is no class's, and not 0 to be claimed; stored last, it is of the "
     "class whose lock the writer has, without objects",
     ("R:unitcounter.lock", "tear"): "what is between is nobody's registration: whoever sees it finds the lock taken",
+    (
+        "A:zramtable.entry",
+        "relax",
+    ): "what follows in the entry are stores that depend on the swap's success",
+    (
+        "R:zramtable.entry",
+        "swap",
+    ): "the next store is of something else, and the entry says only that a change is done which is done",
+    (
+        "R:zramtable.entry",
+        "tear",
+    ): "what is between is not 0, so the entry stays taken; to recovery it is no page, or a page without a change",
+    (
+        "R:zrammend.unlock",
+        "tear",
+    ): "the half without the lock stays as it is",
+    ("R:zramtable.made", "tear"): f"0 becomes 1: {_ONE_BYTE}",
     ("R:shares.live", "tear"): f"SETUP becomes LIVE under the same slot and generation: {_ONE_BYTE}",
 }
 _TRY_EQUIVALENT = 5_000  # executions

@@ -10,7 +10,7 @@ from mempools.arena import Arena
 from mempools.edges.progress import Progress
 from mempools.edges.tree import MANIFEST, Key, Tree, is_hidden, key_of, path_of, scan, unsafe
 from mempools.errors import Exhausted, PoolError
-from mempools.store import Store, StoreStats, default_codec
+from mempools.store import Store, StoreStats
 
 STORE = "files"
 _SAMPLE_FILES = 64
@@ -62,7 +62,7 @@ def pack(directory: str, name: str, *, size: int | None = None, codec: str | Non
     for path, nbytes in tree.nbytes.items():
         if nbytes > _MAX_FILE:
             raise PoolError(f"{path} has {sizes.text(nbytes)}, and a store's values at most {sizes.text(_MAX_FILE)}")
-    wanted = size or guess(directory, tree, chosen or default_codec())
+    wanted = size or guess(directory, tree, chosen or codecs.default())
     with Progress(f"packing {name}", sum(tree.nbytes.values())) as bar:
         while True:
             try:

@@ -29,6 +29,7 @@ def figures(arena: Arena) -> dict[str, Any]:
         "mempools": dict(_mempools(arena, [pool.name for pool in pools if pool.kind == "mempool"])),
         "percpu": dict(_percpus(arena, [pool.name for pool in pools if pool.kind == "percpu"])),
         "percpu_pools": {pool.name: _reserve(pool.counters) for pool in picture.pools if pool.kind == "percpu_pool"},
+        "zrams": dict(_zrams(arena, [pool.name for pool in pools if pool.kind == "zram"])),
         "zspools": {pool.name: asdict(arena.zspool(pool.name).stats()) for pool in pools if pool.kind == "zspool"},
         "pids": sorted({process.pid for process in arena.processes() if process.pid != os.getpid()}),
     }
@@ -91,6 +92,15 @@ def _percpus(arena: Arena, names: Sequence[str]) -> Iterator[tuple[str, dict[str
         except KeyError:
             continue  # likewise
         yield name, {"units": pool.nr_units} | asdict(pool.stats())
+
+
+def _zrams(arena: Arena, names: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name in names:
+        try:
+            device = arena.zram(name)
+        except KeyError:
+            continue  # likewise
+        yield name, {"disksize": device.disksize, "codec": device.codec} | asdict(device.stats())
 
 
 def _reserve(counters: dict[str, int]) -> dict[str, int]:
@@ -158,6 +168,17 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
             f"back {stats['pages_freeable']}"
         )
         yield f"  moved   {stats['moved']:>10}  for {stats['pages_compacted']} pages; {stats['skipped']} were being read"
+    for name, stats in found["zrams"].items():
+        yield f"zram     {name!r}, {sizes.text(stats['disksize'])}, codec {stats['codec']}"
+        yield (
+            f"  pages   {stats['orig_data_size'] // 4096:>10}  {stats['same_pages']} of one word, {stats['huge_pages']} as they "
+            f"are, {stats['bd_count']} in the backing file"
+        )
+        yield f"  stored  {sizes.text(stats['compr_data_size']):>10}  of {sizes.text(stats['orig_data_size'])}"
+        yield (
+            f"  memory  {sizes.text(stats['mem_used_total']):>10}  at most {sizes.text(stats['mem_used_max'])}, limit "
+            f"{sizes.text(stats['mem_limit']) if stats['mem_limit'] else 'none'}"
+        )
     for name, stats in found["percpu_pools"].items():
         yield f"reserve  {name!r}, areas of {sizes.text(stats['element_bytes'])}"
         yield f"  ready   {stats['level']:>10} of {stats['high']}"

@@ -32,6 +32,7 @@ cdef enum:
     KIND_PERCPU = 5
     KIND_PERCPU_POOL = 6       # its root is a Mempool's
     KIND_ZSPOOL = 7
+    KIND_ZRAM = 8              # its root begins with a ZsPool's
     KIND_METRICS = 9
     KIND_FLIGHTS = 10
     NR_KINDS = 16

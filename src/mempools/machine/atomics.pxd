@@ -29,6 +29,7 @@ cdef extern from "mp_machine.h" nogil:
 
     uint32_t read_once32 "mp_read_once32"(const uint32_t *p, const char *site) noexcept
     void write_once32 "mp_write_once32"(uint32_t *p, uint32_t v, const char *site) noexcept
+    void store_release32 "mp_store_release32"(uint32_t *p, uint32_t v, const char *site) noexcept
     uint32_t load_acquire32 "mp_load_acquire32"(const uint32_t *p, const char *site) noexcept
     uint32_t fetch_add_release32 "mp_fetch_add_release32"(uint32_t *p, uint32_t v, const char *site) noexcept
     uint32_t cmpxchg_acquire32 "mp_cmpxchg_acquire32"(uint32_t *p, uint32_t old, uint32_t new, const char *site) noexcept

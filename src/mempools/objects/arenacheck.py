@@ -8,10 +8,19 @@ if not cython.compiled:
     )
 
 from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.libc.string import memset
 from cython.cimports.mempools.layout.chunks import pool_load
 from cython.cimports.mempools.layout.mapping import Mapping
 from cython.cimports.mempools.layout.refs import PoolRef
-from cython.cimports.mempools.layout.structs import KIND_PAGES, KIND_STORE, KIND_ZSPOOL, NAME_BYTES, NR_POOLS, STATE_LIVE
+from cython.cimports.mempools.layout.structs import (
+    KIND_PAGES,
+    KIND_STORE,
+    KIND_ZRAM,
+    KIND_ZSPOOL,
+    NAME_BYTES,
+    NR_POOLS,
+    STATE_LIVE,
+)
 from cython.cimports.mempools.machine.atomics import read_once, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.ownermap import count_owner
@@ -28,6 +37,8 @@ from cython.cimports.mempools.pools.mapcheck import (
     map_check,
     pages_check,
 )
+from cython.cimports.mempools.pools.zramcheck import PageReport, zram_check
+from cython.cimports.mempools.pools.zramtable import ZramRef, zram_load
 from cython.cimports.mempools.pools.zsgeometry import Geometry
 from cython.cimports.mempools.pools.zsmend import ClassReport, report_wrong, zs_check
 from cython.cimports.mempools.pools.zstable import zs_geometry
@@ -75,8 +86,10 @@ def problems_of(mapping: Mapping) -> list[str]:
         with cython.nogil:
             nr = map_check(cython.address(pool), problems, 20)
         found += [f"pool {name}: {line}" for line in lines(problems, nr)]
-        if pool.kind == KIND_ZSPOOL or pool.kind == KIND_STORE:
+        if pool.kind in (KIND_ZSPOOL, KIND_STORE, KIND_ZRAM):
             found += zspool_problems(cython.address(pool), name)
+        if pool.kind == KIND_ZRAM:
+            found += zram_problems(cython.address(pool), name)
         if pool.kind == KIND_PAGES:
             with cython.nogil:
                 nr = pages_check(cython.address(pool), problems, 20)
@@ -101,6 +114,25 @@ def zspool_problems(pool: cython.pointer(PoolRef), name: str) -> list:
             found.append(
                 f"pool {name}: the objects, slots and lists of {g.shapes[c].size} bytes do not agree: {report}"
             )
+    return found
+
+
+@cython.cfunc
+def zram_problems(pool: cython.pointer(PoolRef), name: str) -> list:
+    """Pages that contradict themselves; one that somebody has locked for long is not looked at."""
+    z: ZramRef
+    report: PageReport
+    found = []
+    memset(cython.address(report), 0, cython.sizeof(PageReport))
+    if zram_load(pool, cython.address(z)) != OK:
+        return found  # somebody is making it
+    with cython.nogil:
+        zram_check(cython.address(z), 0, z.nr_pages, cython.address(report), _LOCK_NS)
+    if report.bad_words or report.bad_flags:
+        found.append(
+            f"pool {name}: {report.bad_words} pages name no object of their size, or no block; the flags of "
+            f"{report.bad_flags} contradict each other"
+        )
     return found
 
 

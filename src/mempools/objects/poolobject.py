@@ -55,6 +55,7 @@ KIND_NAMES = {
     5: "percpu",
     6: "percpu_pool",
     7: "zspool",
+    8: "zram",
     9: "metrics",
     10: "flights",
 }

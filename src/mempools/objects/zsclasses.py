@@ -1,4 +1,5 @@
-"""L4: the size classes of a ZsPool as Python looks at them, and the way from a status of pools/zsalloc.py to an exception."""
+"""L4: the size classes of a ZsPool as Python looks at and compacts them, and the way from a status of pools/zsalloc.py to an
+exception."""
 
 import cython
 
@@ -50,7 +51,7 @@ _LOCK_NS = cython.declare(uint64_t, 100_000_000)  # of waiting for a lock, befor
 @cython.no_gc_clear
 @cython.cclass
 class ZsClasses(PoolObject):
-    """Base of ZsPool, and of a Store's index."""
+    """Base of ZsPool, of ZramPages and of a Store's index."""
 
     # ---- statuses
 

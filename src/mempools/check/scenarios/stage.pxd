@@ -27,6 +27,7 @@ cdef struct Actor:             # what one process has in its own memory; several
 cdef struct Stage:
     char *memory               # STAGE_BYTES, whole pages; zeroed before setup
     uint64_t param             # for scenes that share their bodies
+    uint64_t nr_pages          # of memory: STAGE_PAGES, unless the scene registers more and its setup says so
     # written by setup, constant then
     uint64_t nbytes            # of the arena, if there is one
     uint64_t *words            # the shared memory, for scenes without an arena and as mailboxes

@@ -87,6 +87,7 @@ def set_stage(e: cython.pointer(Engine), memory: cython.p_char) -> cython.pointe
     i: uint32_t
     memset(stage, 0, cython.sizeof(Stage))
     stage.memory = memory
+    stage.nr_pages = STAGE_PAGES
     stage.words = cython.cast(cython.pointer(uint64_t), memory)
     for i in range(NR_ACTORS):
         stage.actors[i].slot[0] = i + 1
@@ -116,7 +117,7 @@ def set_file(stage: cython.pointer(Stage), nr_pages: uint64_t) -> cython.int:
     i: uint32_t
     super: cython.pointer(Superblock) = cython.cast(cython.pointer(Superblock), stage.memory)
     arena: cython.pointer(ArenaRef)
-    if nr_pages >= STAGE_PAGES:
+    if nr_pages >= stage.nr_pages:
         return -1
     stage.nbytes = nr_pages << PAGE_SHIFT
     stage.words = cython.cast(cython.pointer(uint64_t), stage.memory + stage.nbytes)

@@ -440,7 +440,7 @@ def scene_read_free(e: cython.pointer(Engine), memory: cython.p_char, nbytes: ui
     if stage == cython.NULL:
         return -1
     for i in range(2):  # no other place is left for the object that comes
-        if new_object(cython.address(stage.actors[0]), OWNER_STRUCT) == 0:
+        if new_object(cython.address(stage.actors[0]), OWNER_STRUCT, MARK) == 0:
             return -1
     return play(e, final_freed, free_and_reuse, read_it, cython.NULL)
 

@@ -16,7 +16,7 @@ cdef enum:
     BLOCK = 5                  # the pages of a zspage to be, of this process
 
 cdef Stage *set_objects(Engine *e, char *memory, uint32_t owner) noexcept nogil
-cdef uint64_t new_object(Actor *actor, uint32_t owner) noexcept nogil
+cdef uint64_t new_object(Actor *actor, uint32_t owner, uint64_t mark) noexcept nogil
 cdef Geometry *geometry(Actor *actor) noexcept nogil
 cdef uint64_t class_(Actor *actor) noexcept nogil
 cdef void lock(Actor *actor, uint64_t c) noexcept nogil

@@ -81,7 +81,8 @@ def shorten(actor: cython.pointer(Actor), handle: uint64_t) -> cython.int:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def new_object(actor: cython.pointer(Actor), owner: uint32_t) -> uint64_t:
+def new_object(actor: cython.pointer(Actor), owner: uint32_t, mark: uint64_t) -> uint64_t:
+    """For setups: an object that says `mark`; 0: there is no room."""
     pinned: Pinned
     handle: uint64_t = 0
     if (
@@ -90,7 +91,7 @@ def new_object(actor: cython.pointer(Actor), owner: uint32_t) -> uint64_t:
         or zs_pin(cython.address(actor.pool), geometry(actor), handle, cython.address(pinned)) != OK
     ):
         return 0
-    write_block(pinned.object, MARK)
+    write_block(pinned.object, mark)
     zs_unpin(cython.address(actor.pool), cython.address(pinned))
     return handle
 
@@ -124,7 +125,7 @@ def set_objects(e: cython.pointer(Engine), memory: cython.p_char, owner: uint32_
     if zs_make(cython.address(actor.pool), MIN_CHAIN) != OK:
         return cython.NULL
     for i in range(3):
-        handles[i] = new_object(actor, owner)
+        handles[i] = new_object(actor, owner, MARK)
         if handles[i] == 0:
             return cython.NULL
     for i in range(3):
