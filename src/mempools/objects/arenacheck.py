@@ -11,7 +11,14 @@ from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.mempools.layout.chunks import pool_load
 from cython.cimports.mempools.layout.mapping import Mapping
 from cython.cimports.mempools.layout.refs import PoolRef
-from cython.cimports.mempools.layout.structs import KIND_PAGES, KIND_STORE, KIND_ZSPOOL, NAME_BYTES, NR_POOLS, STATE_LIVE
+from cython.cimports.mempools.layout.structs import (
+    KIND_PAGES,
+    KIND_STORE,
+    KIND_ZSPOOL,
+    NAME_BYTES,
+    NR_POOLS,
+    STATE_LIVE,
+)
 from cython.cimports.mempools.machine.atomics import read_once, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.ownermap import count_owner

@@ -239,7 +239,7 @@ class PerCpu(PoolObject):
     def check(self) -> None:
         """Corrupt if the index says otherwise than the owner maps, or an area lies on a page that does not exist: if it stays
         so, up to 5 s, while other threads or processes are there. Contexts and safety as of `stats`."""
-        wrong = what_stays(lambda: self.look(), self.mapping)  # noqa: PLW0108 -- not a Python attribute
+        wrong = what_stays(lambda: self.look(), self.mapping)
         if wrong is not None:
             raise Corrupt(f"pool {self.name!r}: {wrong}")
 

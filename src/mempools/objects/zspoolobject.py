@@ -26,7 +26,6 @@ from cython.cimports.mempools.objects.zsclasses import ZsClasses
 from cython.cimports.mempools.objects.zsview import ZsView, view_of
 from cython.cimports.mempools.parts.owners import OWNER_STRUCT
 from cython.cimports.mempools.parts.status import (
-    BUSY,
     EXHAUSTED,
     INVALID,
     MISMATCH,
