@@ -26,9 +26,9 @@ class StoreStats:
     """What is in a store; all but `count` in bytes.
 
     `logical_bytes`: the values. `stored_bytes`: the values as they are stored, compressed. `memory_bytes`: the arena memory
-    that they take, with keys, headers, dictionaries, pages that are partly free, and all tables. `capacity_bytes`: what the store has
-    taken from the arena so far for its entries and the growth of its tables. `dictionary_bytes`: all dictionaries. The numbers
-    are read one after another while others write.
+    that they take, with keys, headers, dictionaries, pages that are partly free, and all tables. `capacity_bytes`: what the store
+    has taken from the arena so far for its entries and the growth of its tables. `dictionary_bytes`: all dictionaries. The
+    numbers are read one after another while others write.
     """
 
     count: int
@@ -78,11 +78,12 @@ class Store(MutableMapping[Key, bytes]):
     iteration go key by key, and iteration yields every key that is there from its start to its end exactly once.
     `Exhausted`, a MemoryError, changes nothing: while a value is replaced, there must be room for both.
 
-    Entries lie densely in size classes and may be moved (`compact`); the index grows with the keys. Seven threads of a process may
-    read at the same moment without any memory, 511 in all; the next one waits for one of them.
+    Entries lie densely in size classes and may be moved (`compact`); the index grows with the keys. Seven threads of a
+    process may read at the same moment without any memory, 511 in all; the next one waits for one of them.
 
-    Thread-safe, process-safe; readers take no lock; writers may wait for each other a moment, so not for signal handlers; iteration
-    waits for them likewise. The nearest relative in the kernel is zram's table of slots over zsmalloc (drivers/block/zram).
+    Thread-safe, process-safe; readers take no lock; writers may wait for each other a moment, so not for signal handlers;
+    iteration waits for them likewise. The nearest relative in the kernel is zram's table of slots over zsmalloc
+    (drivers/block/zram).
     """
 
     def __init__(self, index: StoreIndex, codec: codecs.Codec) -> None:
@@ -356,10 +357,11 @@ class Store(MutableMapping[Key, bytes]):
             raise Corrupt("; ".join(problems))
 
     def compact(self, max_pages: int | None = None) -> int:
-        """Moves entries out of the emptiest pages into the fullest, and gives the pages that are free then back: their memory to the
-        system, their place to the store; how many of 4096 bytes (zs_compact in mm/zsmalloc.c). Others read and write meanwhile; what
-        is being read stays where it is. 0 if another thread or process is at it. `max_pages`: stops when as many are free.
-        A put that finds no room does this itself. Not for signal handlers. Thread-safe, process-safe, not lock-free."""
+        """Moves entries out of the emptiest pages into the fullest, and gives the pages that are free then back: their memory
+        to the system, their place to the store; how many of 4096 bytes (zs_compact in mm/zsmalloc.c). Others read and write
+        meanwhile; what is being read stays where it is. 0 if another thread or process is at it. `max_pages`: stops when as
+        many are free. A put that finds no room does this itself. Not for signal handlers. Thread-safe, process-safe, not
+        lock-free."""
         return self._index.compact(max_pages)
 
     def destroy(self) -> None:

@@ -153,7 +153,9 @@ def test_long_chains_keep_everything():
 def test_scan_of_a_bucket_larger_than_the_buffer():
     with mp.Arena("16M") as arena:
         index = index_in(arena)
-        keys = {f"{i:05}" + "k" * 40000 for i in range(2 * index.nr_buckets + 1)}  # one bucket has three of them, or more
+        keys = {
+            f"{i:05}" + "k" * 40000 for i in range(2 * index.nr_buckets + 1)
+        }  # one bucket has three of them, or more
         for key in keys:
             index.put(key, 0, 0, b"")
         assert set(values(index)) == keys
@@ -355,7 +357,9 @@ def test_killed_while_the_index_grows(site):
                     index.put(f"{n}.{i}", 0, 1, b"v")
 
             dies_at(n, fill, op="window", site=site)
-            found = set(values(index)) if "split" in site else None  # a line is taken in a lock that a scan would wait for
+            found = (
+                set(values(index)) if "split" in site else None
+            )  # a line is taken in a lock that a scan would wait for
             done = 0
             while index.contains(f"{n}.{done}"):
                 done += 1

@@ -54,16 +54,6 @@ EQUIVALENT: dict[Mutation, str] = {
         "R:gaugecell.own",
         "swap",
     ): "the next store is of the new owner's next value: until it is the owner's, a cell is read as before",
-    (
-        "R:hashcommit.changes",
-        "swap",
-    ): "the next store is of a count that orders nothing (in a mend: the old block's hand-over "
-    "to the dead process); the old block is freed after that",
-    (
-        "R:hashcommit.changes",
-        "tear",
-    ): "readers ask only whether it is the same; a value between is stored behind the commit "
-    "as the whole one, and differs from the old one",
     ("R:mempoolmake.made", "tear"): f"0 becomes 1: {_ONE_BYTE}",
     (
         "R:percpuref.over",

@@ -1,7 +1,8 @@
 """L4: a store's index as Python calls it: keys are str or bytes, values are (codec, bytes when decoded, stored bytes).
 
-What runs beside what is in pools/hashindex.py. Here: readers hold the GIL for values up to _LARGE bytes, and their pin for the copy
-alone, for no codec runs here; whoever must wait for a lock releases the GIL first, and every _SLICE_NS looks whether the holder is dead.
+What runs beside what is in pools/hashindex.py. Here: readers hold the GIL for values up to _LARGE bytes, and their pin for
+the copy alone, for no codec runs here; whoever must wait for a lock releases the GIL first, and every _SLICE_NS looks whether
+the holder is dead.
 """
 
 import cython
@@ -16,61 +17,33 @@ import weakref
 
 from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cython.cimports.cpython.exc import PyErr_CheckSignals
 from cython.cimports.libc.stdint import uint64_t
-from cython.cimports.mempools.layout.chunks import pool_known, pool_update
 from cython.cimports.mempools.layout.mapping import Mapping
 from cython.cimports.mempools.layout.refs import PoolRef
-from cython.cimports.mempools.layout.structs import KIND_STORE, NR_SLOTS
+from cython.cimports.mempools.layout.structs import KIND_STORE
 from cython.cimports.mempools.machine.atomics import this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
-from cython.cimports.mempools.objects.storeindex import PyUnicode_AsUTF8AndSize, sched_yield
-from cython.cimports.mempools.objects.zsclasses import ZsClasses
-from cython.cimports.mempools.parts.ownermap import count_owner
-from cython.cimports.mempools.parts.robustlock import robust_holder
-from cython.cimports.mempools.parts.status import (
-    BUSY,
-    CORRUPT,
-    EXHAUSTED,
-    MISMATCH,
-    NOT_FOUND,
-    NOT_REGISTERED,
-    OK,
-    STALE,
-    TABLE_FULL,
-    TIMED_OUT,
-)
+from cython.cimports.mempools.objects.storeentries import StoreEntries
+from cython.cimports.mempools.objects.storeindex import PyUnicode_AsUTF8AndSize
+from cython.cimports.mempools.parts.status import BUSY, CORRUPT, EXHAUSTED, MISMATCH, NOT_FOUND, OK, STALE, TIMED_OUT
 from cython.cimports.mempools.pools.hashcommit import index_delete, index_lock, index_put, index_unlock
 from cython.cimports.mempools.pools.hashentry import (
     KEY_BYTES,
     KEY_RESERVED,
     KEY_STR,
-    LARGE_OBJECT,
     MAX_KEY,
     MAX_VALUE,
-    SMALL_OBJECT,
     Found,
     Item,
     Key,
     entry_close,
-    entry_new,
     entry_open,
-    entry_retire,
     entry_walk,
 )
 from cython.cimports.mempools.pools.hashindex import index_find, index_key
 from cython.cimports.mempools.pools.hashmend import index_forked
-from cython.cimports.mempools.pools.hashscan import SCAN_END
 from cython.cimports.mempools.pools.hashsplit import index_is_crowded, index_split
-from cython.cimports.mempools.pools.hashtable import (
-    NR_STRIPES,
-    STORE_CHAIN,
-    index_choose_codec,
-    index_is_there,
-    index_nr_buckets,
-    index_root_nbytes,
-    stripe_of,
-)
+from cython.cimports.mempools.pools.hashtable import STORE_CHAIN, index_choose_codec, index_root_nbytes
 from cython.cimports.mempools.pools.zsgeometry import Geometry
 from cython.cimports.mempools.pools.zstable import ZS_SHIFT, zs_geometry, zs_make
 
@@ -81,7 +54,9 @@ register_module(cython.address(this_module_step))
 
 _LARGE = cython.declare(uint64_t, 60000)  # copies beyond this, among them all of values in parts, release the GIL
 _SLICE_NS = cython.declare(uint64_t, 20_000_000)
-_MAX_TRIES = cython.declare(cython.int, 16)  # of a value whose parts end while it is read; then the reader takes the lock
+_MAX_TRIES = cython.declare(
+    cython.int, 16
+)  # of a value whose parts end while it is read; then the reader takes the lock
 _indexes = weakref.WeakSet()
 
 
@@ -125,22 +100,11 @@ def read_under_lock(
 
 
 @cython.cclass
-class StoreIndex(ZsClasses):
+class StoreIndex(StoreEntries):
     """The index of one store. Made by `open_index`."""
 
     def __init__(self):
         raise TypeError("a StoreIndex is made by Arena.store")
-
-    @property
-    def nr_buckets(self) -> int:
-        """Buckets of seven keys now; more of them as keys come."""
-        self.check_open()
-        return index_nr_buckets(self.ref)
-
-    @property
-    def scan_end(self) -> int:
-        """The cursor of a scan that is over; it begins with 0."""
-        return cython.cast(uint64_t, SCAN_END)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -164,26 +128,6 @@ class StoreIndex(ZsClasses):
         if status == CORRUPT:
             raise Corrupt(f"store {self.name!r} has no index table: something else than a Store made it")
         return status == OK
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def retry(self, status: cython.int) -> cython.int:
-        """Does what a status asks for before another try; raises if there is no point in one."""
-        if status == TABLE_FULL:  # other threads have all pins of this process: each for one copy
-            PyErr_CheckSignals()
-            with cython.nogil:
-                sched_yield()
-            self.check_open()
-            return 0
-        if status == TIMED_OUT:
-            self.check_locks()
-        if status != CORRUPT and self.may_retry(status):
-            self.check_open()
-            return 0
-        raise Corrupt(
-            f"store {self.name!r}: a slot names no entry, an entry is damaged, or a chain of lines has no end (status {status}); "
-            "check() says more"
-        )
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -289,7 +233,9 @@ class StoreIndex(ZsClasses):
                     break
                 if found.item.nr_stored > _LARGE:
                     with cython.nogil:
-                        status = read_value(self.ref, self.g, cython.address(found), cython.cast(cython.p_char, view.buf))
+                        status = read_value(
+                            self.ref, self.g, cython.address(found), cython.cast(cython.p_char, view.buf)
+                        )
                 else:
                     status = read_value(self.ref, self.g, cython.address(found), cython.cast(cython.p_char, view.buf))
                 if status == OK:
@@ -314,64 +260,6 @@ class StoreIndex(ZsClasses):
             self.retry(status)
 
     # ---- writers
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def new_entry(
-        self,
-        key: cython.pointer(Key),
-        codec: uint64_t,
-        nr_logical: uint64_t,
-        data: cython.p_const_char,
-        nr_stored: uint64_t,
-        item: cython.pointer(Item),
-    ) -> cython.int:
-        """A filled entry of this process's own."""
-        status: cython.int
-        tries: cython.int = 0
-        size: uint64_t = LARGE_OBJECT
-        item.handle = 0
-        while True:
-            if nr_stored > _LARGE and not self.has_room(nr_stored):
-                status = EXHAUSTED
-            elif nr_stored > _LARGE:
-                with cython.nogil:
-                    status = entry_new(self.ref, self.g, key, codec, nr_logical, data, nr_stored, size, item, _SLICE_NS)
-            else:
-                status = entry_new(self.ref, self.g, key, codec, nr_logical, data, nr_stored, size, item, _SLICE_NS)
-            if status == OK:
-                return 0
-            self.end_entry(item)
-            if status == EXHAUSTED:
-                tries += 1
-                if not self.may_have_room(tries) and size == SMALL_OBJECT:
-                    break
-                size = SMALL_OBJECT  # there may be pages, but not side by side
-            else:
-                self.retry(status)
-        raise Exhausted(
-            f"store {self.name!r}: no room for an entry of {key.nbytes + nr_stored} bytes; its pool has {self.capacity()} "
-            f"bytes, and the arena has {self.free_pages() * 4096} free, maybe in smaller pieces: delete something, or make the "
-            "store or the arena larger"
-        )
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def has_room(self, nbytes: uint64_t) -> cython.bint:
-        """Is there enough for a large value, in all? Else its first parts would make the pool take from the arena in vain."""
-        i: uint64_t
-        pages: uint64_t = self.free_pages() if self.ref.limit == 0 else 0
-        pool_update(self.ref)
-        for i in range(pool_known(self.ref)):
-            pages += count_owner(self.ref.chunks[i].map, self.ref.chunks[i].summary, self.ref.chunks[i].nr_words, 0)
-        return pages << ZS_SHIFT >= nbytes
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def may_have_room(self, tries: cython.int) -> cython.bint:
-        """After the first failure: what the dead and empty zspages had; after the second: what compaction gives. Then it is over, for
-        what the failing call itself gives back would make for another try without end."""
-        return tries < 3 and (tries == 1 and self.may_call(EXHAUSTED) or self.compact() > 0)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -407,38 +295,6 @@ class StoreIndex(ZsClasses):
             with cython.nogil:
                 index_split(self.ref, self.g)  # if it cannot be done now, the next one does it
         return 1
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def end_entry(self, item: cython.pointer(Item)) -> cython.int:
-        """Of this process's own. No signal handler runs meanwhile, whose exception would leave it there."""
-        status: cython.int
-        while item.handle:
-            if item.parts:
-                with cython.nogil:
-                    status = entry_retire(self.ref, self.g, item, _SLICE_NS)
-            else:
-                status = entry_retire(self.ref, self.g, item, _SLICE_NS)
-            if status == OK:
-                break
-            if status == TIMED_OUT:
-                self.check_locks()
-                self.mapping.recover()
-            elif status == CORRUPT or status == NOT_REGISTERED:
-                self.retry(status)
-            self.check_open()
-        return 0
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def check_locks(self) -> cython.int:
-        """A lock that nobody can have is one that nobody gives back."""
-        i: uint64_t
-        if index_is_there(self.ref):
-            for i in range(NR_STRIPES):
-                if robust_holder(cython.address(stripe_of(self.ref, i).lock)) > NR_SLOTS:
-                    raise Corrupt(f"store {self.name!r}: nobody can have the lock of a stripe as its word says")
-        return ZsClasses.check_locks(self)
 
     def put(self, key, codec: uint64_t, nr_logical: uint64_t, data, only_if_absent: cython.bint = False):
         """True if it is in, False if only_if_absent and there was one. Exhausted: nothing was changed."""
@@ -528,16 +384,6 @@ class StoreIndex(ZsClasses):
                 self.retry(status)
         finally:
             self.end_entry(cython.address(old))
-
-    @cython.cfunc
-    @cython.exceptval(check=False)
-    def capacity(self) -> uint64_t:
-        pool_update(self.ref)
-        total: uint64_t = 0
-        i: uint64_t
-        for i in range(pool_known(self.ref)):
-            total += self.ref.chunks[i].nr << self.ref.shift
-        return total
 
 
 def _forked() -> None:

@@ -72,7 +72,14 @@ def scan(index: StoreIndex, cursor: uint64_t) -> tuple[int, list]:
         try:
             with cython.nogil:
                 status = index_scan(
-                    index.ref, index.g, cython.address(cursor), buffer, nbytes, cython.address(used), _BUCKETS, _SLICE_NS
+                    index.ref,
+                    index.g,
+                    cython.address(cursor),
+                    buffer,
+                    nbytes,
+                    cython.address(used),
+                    _BUCKETS,
+                    _SLICE_NS,
                 )
             if status == OK:
                 return (cursor, decode_keys(buffer, used))

@@ -1,7 +1,7 @@
 """L3: changing the index of a store: locks and commits (see hashindex.py first).
 
-Crash windows of the lock's holder; index_mend (pools/hashmend.py), called by recovery for the dead slot before its objects are freed,
-looks whether the journal's slot holds the new word and finishes or undoes:
+Crash windows of the lock's holder; index_mend (pools/hashmend.py), called by recovery for the dead slot before its objects
+are freed, looks whether the journal's slot holds the new word and finishes or undoes:
   [D:hashcommit.journal]    nothing moved: the new entry stays the dead process's and is freed.
   [D:hashcommit.given]      the new entry is the structure's, in whole or part, and no slot's: given back, then freed.
   [D:hashcommit.committed]  the old entry is still the structure's, the statistics are behind: the old one is given to the
@@ -129,8 +129,9 @@ def commit(
             write_once(cython.address(stripe.op), OP_NONE, b"hashcommit.journal")
             return status
         window(b"D:hashcommit.given")
-    # The commit. Relaxed: who filled the entry has unpinned it since, by a full swap ([F:zspin.leave]), so it is filled before it can be
-    # found; what goes out is freed behind a full barrier ([F:zspin.claimed]), so it ends after it could be found.
+    # The commit. Relaxed: who filled the entry has unpinned it since, by a full swap ([F:zspin.leave]), so it is filled
+    # before it can be found; what goes out is freed behind a full barrier ([F:zspin.claimed]), so it ends after it could be
+    # found.
     write_once(link, word, b"hashcommit.publish")
     window(b"D:hashcommit.committed")
     add(cython.address(stripe.changes), 1)
@@ -208,7 +209,8 @@ def index_put(
     old: cython.pointer(Item),
 ) -> cython.int:
     """Brings in `new`, an entry of the caller's own with that key, in place of the key's entry if it has one. OK; BUSY if
-    only_if_absent and there is one; EXHAUSTED, TIMED_OUT, INTERRUPTED, NOT_REGISTERED, CORRUPT, as of zs_pin: nothing was done."""
+    only_if_absent and there is one; EXHAUSTED, TIMED_OUT, INTERRUPTED, NOT_REGISTERED, CORRUPT, as of zs_pin: nothing was
+    done."""
     status: cython.int
     while True:
         status = index_lock(pool, key.stripe, timeout_ns)

@@ -19,11 +19,9 @@ Rules.
 import cython
 
 if not cython.compiled:
-    raise ImportError(
-        "mempools.pools.hashentry is compiled code: run `make build` in a checkout, or install the wheel"
-    )
+    raise ImportError("mempools.pools.hashentry is compiled code: run `make build` in a checkout, or install the wheel")
 
-from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.machine.atomics import compare, copy, read_once, this_module_step, write_once
 from cython.cimports.mempools.machine.hooks import register_module
@@ -274,8 +272,8 @@ def entry_new(
     item: cython.pointer(Item),
     timeout_ns: uint64_t,
 ) -> cython.int:
-    """An entry of this process's own, in objects of `size` bytes, LARGE_OBJECT or SMALL_OBJECT, if it has parts: OK, EXHAUSTED, and as of zs_alloc and zs_pin. Whatever the status, what `item` names then
-    is to be retired, or brought in."""
+    """An entry of this process's own, in objects of `size` bytes, LARGE_OBJECT or SMALL_OBJECT, if it has parts: OK,
+    EXHAUSTED, and as of zs_alloc and zs_pin. Whatever the status, what `item` names then is to be retired, or brought in."""
     pinned: Pinned
     entry: cython.pointer(Entry)
     nr: uint64_t = key.nbytes + nr_stored
@@ -299,9 +297,7 @@ def entry_new(
         unpin(pool, g, cython.address(pinned))
         nr -= here
         item.parts += 1
-    status = new_object(
-        pool, g, size if parts else ENTRY_BYTES + nr, cython.address(pinned), timeout_ns
-    )
+    status = new_object(pool, g, size if parts else ENTRY_BYTES + nr, cython.address(pinned), timeout_ns)
     if status != OK:
         item.parts -= item.parts != 0
         return status
@@ -328,9 +324,7 @@ def entry_new(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def next_of(
-    pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), handle: uint64_t, at: uint64_t
-) -> uint64_t:
+def next_of(pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), handle: uint64_t, at: uint64_t) -> uint64_t:
     """The handle of the part behind an object that has one; 0: the arena holds garbage."""
     seen: Pinned
     if zs_look(pool, g, handle, cython.address(seen)) != OK or seen.nbytes % SMALL_OBJECT:

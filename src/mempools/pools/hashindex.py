@@ -4,24 +4,25 @@ Guarantee. Put and delete have one commit point, a store of one word: every read
 whole, and so does whoever comes after a writer that was killed. Readers take no lock; a writer that is stopped or dead does
 not hold them up, nor does a compaction. Growth moves one bucket at a time. Process-safe and thread-safe. Price. A reader: one
 hash, one cache line for seven keys, one pin, which is two swaps. A writer: the stripe's lock (one of 64), and a swap for each
-object that it hands over. Precondition. Who reads or writes is registered (arena.slot is not 0). Keys up to 65,535 bytes, values up
-to 1 GiB.
+object that it hands over. Precondition. Who reads or writes is registered (arena.slot is not 0). Keys up to 65,535 bytes,
+values up to 1 GiB.
 
   what runs | beside put, delete of the stripe            | beside a split               | beside recovery of a dead writer
   reader    | old or new entry; STALE: looks again        | [R:hashsplit.cleared]        | as beside the writer that died
   writer    | waits for the lock, TIMED_OUT after a while | likewise                     | waits for the lock
   split     | tries the lock                              | likewise: one of two does it | tries the lock
-  recovery  | not possible: the lock's holder is dead     | not possible: likewise       | one at a time (the slot's recovery lock)
+  recovery  | not possible: the lock's holder is dead     | not possible: likewise       | one at a time
 
 A stripe's lock protects the chains of its buckets, its journal, and the writing of its statistics. No other lock is taken
-under it, no object or page is allocated or freed, no Python API is called, nothing waits; whoever gives an object does it by one swap.
+under it, no object or page is allocated or freed, no Python API is called, nothing waits; whoever gives an object does it by
+one swap.
 
-Reading without a lock. A slot names an entry by its handle, which a pin turns into the object or into STALE: the entry has ended, so the slot
-has changed since (free's full barrier is between the two), and the reader looks again. So a reader never sees
-another entry's bytes, and needs no second look at what it has read. Slots of one key never move, except by a split: the entry's word stands
-in the new bucket before the number of buckets says that there is one, and is taken out of the old bucket after. So who has missed a key
-looks at the number of buckets again; if it gives the key another bucket now, the reader looks there. Else the key was absent at the moment
-when its last slot was looked at, or before.
+Reading without a lock. A slot names an entry by its handle, which a pin turns into the object or into STALE: the entry has
+ended, so the slot has changed since (free's full barrier is between the two), and the reader looks again. So a reader never sees
+another entry's bytes, and needs no second look at what it has read. Slots of one key never move, except by a split: the
+entry's word stands in the new bucket before the number of buckets says that there is one, and is taken out of the old bucket
+after. So who has missed a key looks at the number of buckets again; if it gives the key another bucket now, the reader looks
+there. Else the key was absent at the moment when its last slot was looked at, or before.
 """
 
 import cython
@@ -199,8 +200,8 @@ def find_in(
     status: cython.int
     while line != cython.NULL:
         for i in range(NR_LINE_SLOTS):
-            # [A:hashindex.slot] acquire; pairs with [R:hashsplit.cleared]: who misses what a split has taken away finds the number of
-            # buckets that it has published. (Who finds an entry finds it filled, for a pin is a full swap.)
+            # [A:hashindex.slot] acquire; pairs with [R:hashsplit.cleared]: who misses what a split has taken away finds the
+            # number of buckets that it has published. (Who finds an entry finds it filled, for a pin is a full swap.)
             word = load_acquire(line + i, b"A:hashindex.slot")
             if word != 0 and tag_of(word) == tag:
                 status = match(pool, g, key, line + i, word, found)
@@ -225,7 +226,8 @@ def index_find(
     line: cython.pointer(uint64_t)
     status: cython.int
     while True:
-        # [A:hashindex.nr] acquire; pairs with [R:hashsplit.publish]: who counts a bucket finds in it what its split has put there.
+        # [A:hashindex.nr] acquire; pairs with [R:hashsplit.publish]: who counts a bucket finds in it what its split has put
+        # there.
         nr = load_acquire(cython.address(index_root(pool).splits), b"A:hashindex.nr")
         nr = FIRST_BUCKETS + (nr if nr <= MAX_BUCKETS else 0)
         bucket = bucket_of(key.hash, nr)

@@ -1,10 +1,10 @@
 """L3: what recovery does for a store: its index, then its ZsPool (see hashcommit.py and hashsplit.py).
 
-Guarantee. After it no stripe's lock is the dead process's, each entry is a slot's or nobody's, and what is nobody's is freed. It may
-die and be run again by another.
+Guarantee. After it no stripe's lock is the dead process's, each entry is a slot's or nobody's, and what is nobody's is freed.
+It may die and be run again by another.
 
-Order. First the tables of the pool, so that objects can be looked at; then, stripe by stripe, the objects that a journal names get their
-owner, and the lock is released; then the pool frees what is the dead process's.
+Order. First the tables of the pool, so that objects can be looked at; then, stripe by stripe, the objects that a journal
+names get their owner, and the lock is released; then the pool frees what is the dead process's.
 
 Crash windows.
   [D:hashmend.mended]  the journal is still there, and all of its steps can be done twice.
@@ -191,8 +191,8 @@ def name_segments(pool: cython.pointer(PoolRef), names: cython.pointer(uint64_t)
 @cython.nogil
 @cython.exceptval(check=False)
 def index_mend(pool: cython.pointer(PoolRef), slot: uint32_t) -> cython.int:
-    """For recovery: OK; BUSY: again later; CORRUPT. What is read is pinned in the dead process's name, which has no pin of its own
-    any more: whoever recovers may have no slot, or no pin to spare."""
+    """For recovery: OK; BUSY: again later; CORRUPT. What is read is pinned in the dead process's name, which has no pin of
+    its own any more: whoever recovers may have no slot, or no pin to spare."""
     g: cython.pointer(Geometry) = zs_geometry(pool)
     arena: cython.pointer(ArenaRef) = pool.arena
     its: ArenaRef

@@ -2,13 +2,13 @@
 
 Guarantee. index_stats: each number at its own instant. index_scan: the keys of each bucket at one instant, buckets one
 after another; a key that is there from before the scan to after it is seen exactly once, however the index grows meanwhile.
-index_check_*: exact, under the stripe's lock or all of them. Process-safe, thread-safe. Price. A scan has the stripe's lock for one
-bucket at a time; a check for all of its buckets.
+index_check_*: exact, under the stripe's lock or all of them. Process-safe, thread-safe. Price. A scan has the stripe's lock
+for one bucket at a time; a check for all of its buckets.
 Rules. All stripes' locks are taken in ascending order, and nowhere else more than one.
 
-The order of a scan. A bucket has the keys whose hashes end in certain bits; read from the lowest bit on, as the digits of a fraction, those
-hashes are an interval, and a split halves it. A scan goes through [0, 1) by the intervals of the buckets that there are, and a cursor is
-where it has got to, in units of 2^-32: what it has behind it stays behind it.
+The order of a scan. A bucket has the keys whose hashes end in certain bits; read from the lowest bit on, as the digits of a
+fraction, those hashes are an interval, and a split halves it. A scan goes through [0, 1) by the intervals of the buckets that
+there are, and a cursor is where it has got to, in units of 2^-32: what it has behind it stays behind it.
 """
 
 import cython
@@ -56,6 +56,7 @@ from cython.cimports.mempools.pools.zstable import (
 )
 
 register_module(cython.address(this_module_step))
+
 
 @cython.cfunc
 @cython.nogil
@@ -121,9 +122,7 @@ def copy_key(
     if used[0] + 4 + found.item.nr_key <= nbytes:
         record = found.kind << 16 | cython.cast(uint32_t, found.item.nr_key)
         memcpy(buffer + used[0], cython.address(record), 4)
-        status = entry_walk(
-            pool, g, cython.address(found), 0, found.item.nr_key, buffer + used[0] + 4, cython.NULL
-        )
+        status = entry_walk(pool, g, cython.address(found), 0, found.item.nr_key, buffer + used[0] + 4, cython.NULL)
     used[0] += 4 + found.item.nr_key
     entry_close(pool, g, cython.address(found))
     return status

@@ -1,8 +1,8 @@
 """L3: growth of a store's index, one bucket at a time, beside readers and writers (see hashtable.py and hashindex.py first).
 
 Guarantee. A reader finds each key that is there all the time, before, during and after. A split that its process does not
-survive has not begun, or recovery ends it. Process-safe. Price. The stripe's lock for two chains; whoever finds it taken leaves the
-split to the next one.
+survive has not begun, or recovery ends it. Process-safe. Price. The stripe's lock for two chains; whoever finds it taken
+leaves the split to the next one.
 
 A split of the bucket N - m into itself and the new bucket N, all under the lock of their one stripe:
   1. the words of the entries that go to N are written into N's chain, which nobody reads yet;
@@ -18,9 +18,7 @@ Crash windows (the dead process is X, which has the stripe's lock):
 import cython
 
 if not cython.compiled:
-    raise ImportError(
-        "mempools.pools.hashsplit is compiled code: run `make build` in a checkout, or install the wheel"
-    )
+    raise ImportError("mempools.pools.hashsplit is compiled code: run `make build` in a checkout, or install the wheel")
 
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.mempools.layout.refs import PoolRef
@@ -69,9 +67,7 @@ register_module(cython.address(this_module_step))
 def index_is_crowded(pool: cython.pointer(PoolRef), stripe: cython.pointer(Stripe)) -> cython.bint:
     """Has the stripe more than 4.5 entries a bucket? Then the next bucket of all should be split, whosever it is: hashes
     fill the stripes alike. Relaxed: a guess."""
-    return (
-        2 * NR_STRIPES * read_once(cython.address(stripe.count), b"hashsplit.crowded") > 9 * index_nr_buckets(pool)
-    )
+    return 2 * NR_STRIPES * read_once(cython.address(stripe.count), b"hashsplit.crowded") > 9 * index_nr_buckets(pool)
 
 
 @cython.cfunc
@@ -108,7 +104,8 @@ def is_in(pool: cython.pointer(PoolRef), line: cython.pointer(uint64_t), word: u
 @cython.nogil
 @cython.exceptval(check=False)
 def clear_moved(pool: cython.pointer(PoolRef), bucket: uint64_t) -> cython.void:
-    """What is in the bucket that has come into being goes out of the one that it was split off. Doing it twice changes nothing."""
+    """What is in the bucket that has come into being goes out of the one that it was split off. Doing it twice changes
+    nothing."""
     line: cython.pointer(uint64_t) = bucket_line(pool, bucket - half_of(bucket))
     new: cython.pointer(uint64_t) = bucket_line(pool, bucket)
     steps: uint64_t = 0
@@ -189,7 +186,8 @@ def split_locked(
 @cython.nogil
 @cython.exceptval(check=False)
 def index_split(pool: cython.pointer(PoolRef), g: cython.pointer(Geometry)) -> cython.int:
-    """One bucket more: OK; BUSY: others are at work there; EXHAUSTED: no room, the chains get longer; CORRUPT, and as of zs_pin."""
+    """One bucket more: OK; BUSY: others are at work there; EXHAUSTED: no room, the chains get longer; CORRUPT, and as of
+    zs_pin."""
     slot: uint32_t = cython.cast(uint32_t, pool.arena.slot[0])
     bucket: uint64_t = index_nr_buckets(pool)
     stripe: cython.pointer(Stripe) = stripe_of(pool, bucket)

@@ -20,9 +20,7 @@ Crash windows (the dead process is X, which has the stripe's lock; recovery call
 import cython
 
 if not cython.compiled:
-    raise ImportError(
-        "mempools.pools.hashtable is compiled code: run `make build` in a checkout, or install the wheel"
-    )
+    raise ImportError("mempools.pools.hashtable is compiled code: run `make build` in a checkout, or install the wheel")
 
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.layout.refs import PoolRef
@@ -71,8 +69,10 @@ def index_root(pool: cython.pointer(PoolRef)) -> cython.pointer(IndexRoot):
 @cython.exceptval(check=False)
 def index_is_there(pool: cython.pointer(PoolRef)) -> cython.bint:
     """Is the pool's table one of a store?"""
-    return pool.root != cython.NULL and pool.root_nbytes >= index_root_nbytes() and zs_geometry(pool) == geometry_of(
-        STORE_CHAIN
+    return (
+        pool.root != cython.NULL
+        and pool.root_nbytes >= index_root_nbytes()
+        and zs_geometry(pool) == geometry_of(STORE_CHAIN)
     )
 
 
@@ -182,9 +182,7 @@ def most_lines(pool: cython.pointer(PoolRef)) -> uint64_t:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def index_choose_codec(
-    pool: cython.pointer(PoolRef), codec: uint64_t, chosen: cython.pointer(uint64_t)
-) -> cython.int:
+def index_choose_codec(pool: cython.pointer(PoolRef), codec: uint64_t, chosen: cython.pointer(uint64_t)) -> cython.int:
     """The word that the first chooser wrote (`codec` if that is us; 0 only asks): OK, or CORRUPT: there is no index. Relaxed:
     the word is all there is to see."""
     if not index_is_there(pool):
@@ -201,9 +199,9 @@ def index_choose_codec(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def take_line(
-    pool: cython.pointer(PoolRef), bucket: uint64_t, last: cython.pointer(uint64_t)
-) -> cython.pointer(uint64_t):
+def take_line(pool: cython.pointer(PoolRef), bucket: uint64_t, last: cython.pointer(uint64_t)) -> cython.pointer(
+    uint64_t
+):
     """A line behind the last one of the bucket's chain; NULL: there is none to be had."""
     r: cython.pointer(IndexRoot) = index_root(pool)
     stripe: cython.pointer(Stripe) = stripe_of(pool, bucket)

@@ -1,7 +1,7 @@
 """L3: pins: what keeps an object of a ZsPool where it is while somebody reads or writes it.
 
-Purpose. A pin is a hazard pointer that others can see and that recovery can clear: an entry with the object's cell in a line, or a
-page, of the reader's process slot.
+Purpose. A pin is a hazard pointer that others can see and that recovery can clear: an entry with the object's cell in a line,
+or a page, of the reader's process slot.
 Guarantee. A pinned object is neither moved nor freed. Wait-free for readers but for the search of a free entry: a reader never
 waits for a mover, it cancels the move. A dead process's pins hold nobody up once recovery has run. Process-safe.
 Price. One full swap to pin, one to unpin; a mover or freer looks at the entries that the processes have ever used at a time.
@@ -167,7 +167,8 @@ def zs_pin(
         return NOT_REGISTERED
     if cell == cython.NULL:
         return NOT_A_BLOCK
-    # Relaxed: only this slot's processes set the bit, and the full barrier of the pin stands between this and the look at the cell.
+    # Relaxed: only this slot's processes set the bit, and the full barrier of the pin stands between this and the look at the
+    # cell.
     if not read_once(cython.address(zs_root(pool).pinners[slot >> 6]), b"zspin.pinners") & bit:
         fetch_or_relaxed(cython.address(zs_root(pool).pinners[slot >> 6]), bit, b"zspin.make")
     pinned.entry = enter(line_of(pool, slot), NR_FIRST_PINS, index)

@@ -1,4 +1,5 @@
-"""Scenarios of a store's index in which processes die: who puts, deletes, splits, and who recovers (storing.py has the living)."""
+"""Scenarios of a store's index in which processes die: who puts, deletes, splits, and who recovers (storing.py has the
+living)."""
 
 import cython
 
@@ -19,7 +20,6 @@ from cython.cimports.mempools.check.scenarios.stage import (
 )
 from cython.cimports.mempools.check.scenarios.storestage import (
     RETIRED,
-    delete,
     delete_a_left,
     end_left,
     final_a,
@@ -107,7 +107,7 @@ def final_split_died(arg: cython.p_void) -> cython.p_const_char:
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashcommit_put_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory, 0)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0, FIRST_BUCKETS)
     if stage == cython.NULL or give_item(stage, 0, 0, 0, 2) != 0:
         return -1
     e.may_die = 1
@@ -118,7 +118,7 @@ def scene_hashcommit_put_dies(e: cython.pointer(Engine), memory: cython.p_char, 
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashcommit_delete_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory, 0)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0, FIRST_BUCKETS)
     if stage == cython.NULL:
         return -1
     e.may_die = 1
@@ -129,7 +129,7 @@ def scene_hashcommit_delete_dies(e: cython.pointer(Engine), memory: cython.p_cha
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashcommit_writer_waits(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory, 0)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0, FIRST_BUCKETS)
     if stage == cython.NULL or give_item(stage, 2, 0, 0, 3) != 0:
         return -1
     e.may_die = 1
@@ -140,7 +140,7 @@ def scene_hashcommit_writer_waits(e: cython.pointer(Engine), memory: cython.p_ch
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashcommit_dies_twice(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory, 0)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0, FIRST_BUCKETS)
     if stage == cython.NULL or give_item(stage, 0, 0, 0, 2) != 0:
         return -1
     e.may_die = 3
@@ -153,7 +153,7 @@ def scene_hashcommit_dies_twice(e: cython.pointer(Engine), memory: cython.p_char
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashsplit_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory, 0)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0, FIRST_BUCKETS)
     if stage == cython.NULL:
         return -1
     if give_item(stage, 0, 0, 1, 2) != 0:

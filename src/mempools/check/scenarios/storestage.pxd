@@ -17,7 +17,7 @@ cdef Geometry *geometry() noexcept nogil
 cdef uint64_t class_() noexcept nogil
 cdef int new_item(Actor *actor, int which, uint64_t mark, Item *item) noexcept nogil
 cdef int give_item(Stage *stage, int cpu, int n, int which, uint64_t mark) noexcept nogil
-cdef Stage *set_store(Engine *e, char *memory, uint64_t splits) noexcept nogil
+cdef Stage *set_store(Engine *e, char *memory, uint64_t splits, uint64_t bucket) noexcept nogil
 cdef void take_key(Actor *actor, Key *key, int which) noexcept nogil
 cdef void end_item(Actor *actor, Item *item) noexcept nogil
 cdef int put(Actor *actor, int which, int n, int how) noexcept nogil

@@ -1,8 +1,9 @@
 """The stage of a store's scenarios: a store that has one key, A.
 
-All keys fall into the bucket that is split next; the split moves A, and leaves B. A key is two equal words, a value two equal words that say whose it is.
-Entries are objects of a class with two slots a zspage, whose headers say that they have 48 bytes, so that a move is a few steps
-(see zsstage.py). What a writer brings in has been made before, so that there is little beside the index to look at.
+The keys fall into the bucket that is split next; the split moves A, and leaves B. A key is two equal words, a value two equal
+words that say whose it is. Entries are objects of a class with two slots a zspage, whose headers say that they have 48 bytes,
+so that a move is a few steps (see zsstage.py). What a writer brings in has been made before, so that there is little beside
+the index to look at.
 """
 
 import cython
@@ -119,15 +120,15 @@ def shorten(pool: cython.pointer(PoolRef), handle: uint64_t) -> cython.void:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def find_key(actor: cython.pointer(Actor), which: cython.int, moves: cython.bint) -> cython.void:
-    """A key of the bucket that is split next, which moves, or does not."""
+def find_key(actor: cython.pointer(Actor), which: cython.int, bucket: uint64_t) -> cython.void:
+    """A key that is in that bucket after the next split."""
     key: Key
     _keys[2 * which] = (0x61 + cython.cast(uint64_t, which)) << 40
     while True:
         _keys[2 * which] += 1
         _keys[2 * which + 1] = _keys[2 * which]
         take_key(actor, cython.address(key), which)
-        if bucket_of(key.hash, _nr[0]) == _nr[0] - half_of(_nr[0]) and (bucket_of(key.hash, _nr[0] + 1) == _nr[0]) == moves:
+        if bucket_of(key.hash, _nr[0] + 1) == bucket:
             return
 
 
@@ -163,7 +164,9 @@ def new_item(actor: cython.pointer(Actor), which: cython.int, mark: uint64_t, it
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def give_item(stage: cython.pointer(Stage), cpu: cython.int, n: cython.int, which: cython.int, mark: uint64_t) -> cython.int:
+def give_item(
+    stage: cython.pointer(Stage), cpu: cython.int, n: cython.int, which: cython.int, mark: uint64_t
+) -> cython.int:
     item: Item
     if new_item(cython.address(stage.actors[cpu]), which, mark, cython.address(item)) != 0:
         return -1
@@ -174,8 +177,10 @@ def give_item(stage: cython.pointer(Stage), cpu: cython.int, n: cython.int, whic
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def set_store(e: cython.pointer(Engine), memory: cython.p_char, splits: uint64_t) -> cython.pointer(Stage):
-    """A store that has key A, with the value 1, after so many splits."""
+def set_store(e: cython.pointer(Engine), memory: cython.p_char, splits: uint64_t, bucket: uint64_t) -> cython.pointer(
+    Stage
+):
+    """A store that has key A, with the value 1, after so many splits; the next one leaves A in the bucket, and B in its own."""
     stage: cython.pointer(Stage) = set_stage(e, memory)
     pool: cython.pointer(PoolRef) = cython.address(stage.actors[0].pool)
     index: uint32_t = 0
@@ -195,22 +200,18 @@ def set_store(e: cython.pointer(Engine), memory: cython.p_char, splits: uint64_t
         if grow_buckets(pool) != OK:
             return cython.NULL
     write_once(cython.address(index_root(pool).splits), splits, b"storestage.splits")
-    find_key(cython.address(stage.actors[0]), 0, 1)
-    find_key(cython.address(stage.actors[0]), 1, 0)
+    find_key(cython.address(stage.actors[0]), 0, bucket)
+    find_key(cython.address(stage.actors[0]), 1, _nr[0] - half_of(_nr[0]))
     take_key(cython.address(stage.actors[0]), cython.address(key), 0)
     if (
         new_item(cython.address(stage.actors[0]), 0, 1, cython.address(item)) != 0
-        or index_put(
-            pool, geometry(), cython.address(key), cython.address(item), False, FOREVER, cython.address(old)
-        )
+        or index_put(pool, geometry(), cython.address(key), cython.address(item), False, FOREVER, cython.address(old))
         != OK
     ):
         return cython.NULL
     for i in range(3):
         if (
-            index_find(
-                cython.address(stage.actors[i].pool), geometry(), cython.address(key), cython.address(found)
-            )
+            index_find(cython.address(stage.actors[i].pool), geometry(), cython.address(key), cython.address(found))
             != OK
         ):
             return cython.NULL
@@ -259,8 +260,8 @@ def end_item(actor: cython.pointer(Actor), item: cython.pointer(Item)) -> cython
 @cython.nogil
 @cython.exceptval(check=False)
 def put(actor: cython.pointer(Actor), which: cython.int, n: cython.int, how: cython.int) -> cython.int:
-    """The actor's n-th entry: OK, BUSY if there was one and must not be (IF_ABSENT). What goes out is retired, unless it is LEFT: then it stays
-    the actor's own, in found[LEFT_ITEM]."""
+    """The actor's n-th entry: OK, BUSY if there was one and must not be (IF_ABSENT). What goes out is retired, unless it is
+    LEFT: then it stays the actor's own, in found[LEFT_ITEM]."""
     key: Key
     old: Item
     item: Item
@@ -301,9 +302,7 @@ def delete(actor: cython.pointer(Actor), which: cython.int, how: cython.int) -> 
     status: cython.int = TIMED_OUT
     take_key(actor, cython.address(key), which)
     while status == TIMED_OUT:
-        status = index_delete(
-            cython.address(actor.pool), geometry(), cython.address(key), _SLICE, cython.address(old)
-        )
+        status = index_delete(cython.address(actor.pool), geometry(), cython.address(key), _SLICE, cython.address(old))
     if status == OK and how == LEFT:
         actor.found[LEFT_ITEM] = old.handle
     elif status == OK:

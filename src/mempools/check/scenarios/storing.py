@@ -1,4 +1,5 @@
-"""Scenarios of a store's index: readers beside writers, compaction and growth, writers beside each other (storedying.py has the dead)."""
+"""Scenarios of a store's index: readers beside writers, compaction and growth, writers beside each other (storedying.py has
+the dead)."""
 
 import cython
 
@@ -20,8 +21,8 @@ from cython.cimports.mempools.check.scenarios.stage import (
     stage_of,
 )
 from cython.cimports.mempools.check.scenarios.storestage import (
-    ITEM,
     IF_ABSENT,
+    ITEM,
     LEFT,
     RETIRED,
     class_,
@@ -49,7 +50,7 @@ from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.machine.atomics import copy, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.status import OK, TIMED_OUT
-from cython.cimports.mempools.pools.hashentry import ENTRY_BYTES, Key
+from cython.cimports.mempools.pools.hashentry import ENTRY_BYTES
 from cython.cimports.mempools.pools.hashscan import SCAN_END, index_scan
 from cython.cimports.mempools.pools.hashtable import FIRST_BUCKETS, index_nr_buckets
 from cython.cimports.mempools.pools.zsalloc import zs_alloc
@@ -129,9 +130,7 @@ def delete_and_reuse(arg: cython.p_void) -> cython.void:
     word: uint64_t = key_word(1)
     delete(actor, 0, RETIRED)
     if (
-        zs_alloc(
-            cython.address(actor.pool), geometry(), 2000, slot_of(actor), cython.address(actor.address), FOREVER
-        )
+        zs_alloc(cython.address(actor.pool), geometry(), 2000, slot_of(actor), cython.address(actor.address), FOREVER)
         != OK
         or zs_pin(cython.address(actor.pool), geometry(), actor.address, cython.address(pinned)) != OK
     ):
@@ -284,7 +283,7 @@ def final_split_twice(arg: cython.p_void) -> cython.p_const_char:
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashindex_put_get(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory, 0)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0, FIRST_BUCKETS)
     if stage == cython.NULL or give_item(stage, 0, 0, 0, 2) != 0:
         return -1
     return play(e, final_a, put_a, get_twice, cython.NULL)
@@ -294,7 +293,7 @@ def scene_hashindex_put_get(e: cython.pointer(Engine), memory: cython.p_char, nb
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashindex_put_put_get(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory, 0)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0, FIRST_BUCKETS)
     if stage == cython.NULL or give_item(stage, 0, 0, 0, 2) != 0 or give_item(stage, 0, 1, 0, 3) != 0:
         return -1
     return play(e, final_left, put_a_twice, get_always, cython.NULL)
@@ -304,7 +303,7 @@ def scene_hashindex_put_put_get(e: cython.pointer(Engine), memory: cython.p_char
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashindex_fill(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory, 0)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0, FIRST_BUCKETS)
     if stage == cython.NULL or give_item(stage, 0, 0, 0, 2) != 0:
         return -1
     return play(e, final_left, fill_and_put, get_filled, cython.NULL)
@@ -314,7 +313,7 @@ def scene_hashindex_fill(e: cython.pointer(Engine), memory: cython.p_char, nbyte
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashindex_reuse(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory, 0)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0, FIRST_BUCKETS)
     if stage == cython.NULL:
         return -1
     stage.param = 1
@@ -325,7 +324,7 @@ def scene_hashindex_reuse(e: cython.pointer(Engine), memory: cython.p_char, nbyt
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashindex_move(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory, 0)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0, FIRST_BUCKETS)
     if stage == cython.NULL or give_item(stage, 2, 0, 1, 2) != 0 or give_item(stage, 2, 1, 1, 2) != 0:
         return -1
     stage.param = 2
@@ -336,7 +335,7 @@ def scene_hashindex_move(e: cython.pointer(Engine), memory: cython.p_char, nbyte
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashindex_move_put(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory, 0)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0, FIRST_BUCKETS)
     if stage == cython.NULL or give_item(stage, 1, 0, 0, 2) != 0 or give_item(stage, 2, 1, 1, 2) != 0:
         return -1
     stage.param = 1
@@ -347,7 +346,7 @@ def scene_hashindex_move_put(e: cython.pointer(Engine), memory: cython.p_char, n
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashindex_move_kept(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory, 0)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0, FIRST_BUCKETS)
     if stage == cython.NULL or give_item(stage, 0, 0, 0, 2) != 0 or give_item(stage, 2, 1, 1, 2) != 0:
         return -1
     stage.param = 1
@@ -358,7 +357,7 @@ def scene_hashindex_move_kept(e: cython.pointer(Engine), memory: cython.p_char, 
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashindex_scan(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory, 0)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0, FIRST_BUCKETS)
     if stage == cython.NULL or give_item(stage, 0, 0, 0, 2) != 0:
         return -1
     return play(e, final_a, put_a, scan_always, cython.NULL)
@@ -368,7 +367,7 @@ def scene_hashindex_scan(e: cython.pointer(Engine), memory: cython.p_char, nbyte
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashindex_scan_delete(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory, 0)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0, FIRST_BUCKETS)
     if stage == cython.NULL:
         return -1
     return play(e, final_gone, delete_a, scan_once, cython.NULL)
@@ -378,7 +377,7 @@ def scene_hashindex_scan_delete(e: cython.pointer(Engine), memory: cython.p_char
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashcommit_own(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory, 0)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0, FIRST_BUCKETS)
     if stage == cython.NULL or give_item(stage, 0, 0, 0, 2) != 0 or give_item(stage, 1, 0, 1, 2) != 0:
         return -1
     return play(e, final_both, put_own, put_own, cython.NULL)
@@ -388,7 +387,7 @@ def scene_hashcommit_own(e: cython.pointer(Engine), memory: cython.p_char, nbyte
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashcommit_same(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory, 0)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0, FIRST_BUCKETS)
     if stage == cython.NULL or give_item(stage, 0, 0, 0, 2) != 0 or give_item(stage, 1, 0, 0, 3) != 0:
         return -1
     return play(e, final_a, put_a, put_a, cython.NULL)
@@ -398,7 +397,7 @@ def scene_hashcommit_same(e: cython.pointer(Engine), memory: cython.p_char, nbyt
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashcommit_if_absent(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory, 0)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0, FIRST_BUCKETS)
     if stage == cython.NULL or give_item(stage, 0, 0, 1, 2) != 0 or give_item(stage, 1, 0, 1, 3) != 0:
         return -1
     return play(e, final_absent, put_b_if_absent, put_b_if_absent, cython.NULL)
@@ -408,7 +407,7 @@ def scene_hashcommit_if_absent(e: cython.pointer(Engine), memory: cython.p_char,
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashcommit_pop(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory, 0)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0, FIRST_BUCKETS)
     if stage == cython.NULL:
         return -1
     return play(e, final_popped, delete_a, delete_a, cython.NULL)
@@ -418,7 +417,7 @@ def scene_hashcommit_pop(e: cython.pointer(Engine), memory: cython.p_char, nbyte
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashsplit_get(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory, 0)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0, FIRST_BUCKETS)
     if stage == cython.NULL:
         return -1
     return play(e, final_split, split, get_twice, cython.NULL)
@@ -428,7 +427,7 @@ def scene_hashsplit_get(e: cython.pointer(Engine), memory: cython.p_char, nbytes
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashsplit_carry(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    if set_store(e, memory, 255) == cython.NULL:
+    if set_store(e, memory, 255, 127) == cython.NULL:
         return -1
     return play(e, final_a, split, get_twice, cython.NULL)
 
@@ -437,7 +436,7 @@ def scene_hashsplit_carry(e: cython.pointer(Engine), memory: cython.p_char, nbyt
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashsplit_put(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory, 0)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0, FIRST_BUCKETS)
     if stage == cython.NULL or give_item(stage, 1, 0, 0, 2) != 0:
         return -1
     return play(e, final_split, split, put_a_left, get_always)
@@ -447,7 +446,7 @@ def scene_hashsplit_put(e: cython.pointer(Engine), memory: cython.p_char, nbytes
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashsplit_scan(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory, 0)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0, FIRST_BUCKETS)
     if stage == cython.NULL:
         return -1
     return play(e, final_split, split, scan_always, cython.NULL)
@@ -457,7 +456,7 @@ def scene_hashsplit_scan(e: cython.pointer(Engine), memory: cython.p_char, nbyte
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashsplit_same(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_store(e, memory, 0)
+    stage: cython.pointer(Stage) = set_store(e, memory, 0, FIRST_BUCKETS)
     if stage == cython.NULL:
         return -1
     return play(e, final_split_twice, split, split, cython.NULL)
@@ -577,7 +576,7 @@ register_scene(
 )
 register_scene(
     b"hashsplit.carry",
-    b"a bucket is split, and two bytes of the number of buckets change, while a reader looks for a key that moves",
+    b"a bucket is split, and two bytes of the number of buckets change, while a reader looks for a key of another bucket",
     b"",
     2,
     STAGE_BYTES,

@@ -1,0 +1,170 @@
+"""L4: a store's entries as Python makes and ends them: room for them, other tries, and the errors when there is none.
+
+What runs beside what is in pools/hashentry.py and pools/hashindex.py."""
+
+import cython
+
+if not cython.compiled:
+    raise ImportError(
+        "mempools.objects.storeentries is compiled code: run `make build` in a checkout, or install the wheel"
+    )
+
+from cython.cimports.cpython.exc import PyErr_CheckSignals
+from cython.cimports.libc.stdint import uint64_t
+from cython.cimports.mempools.layout.chunks import pool_known, pool_update
+from cython.cimports.mempools.layout.structs import NR_SLOTS
+from cython.cimports.mempools.machine.atomics import this_module_step
+from cython.cimports.mempools.machine.hooks import register_module
+from cython.cimports.mempools.objects.storeentries import sched_yield
+from cython.cimports.mempools.objects.zsclasses import ZsClasses
+from cython.cimports.mempools.parts.ownermap import count_owner
+from cython.cimports.mempools.parts.robustlock import robust_holder
+from cython.cimports.mempools.parts.status import CORRUPT, EXHAUSTED, NOT_REGISTERED, OK, TABLE_FULL, TIMED_OUT
+from cython.cimports.mempools.pools.hashentry import LARGE_OBJECT, SMALL_OBJECT, Item, Key, entry_new, entry_retire
+from cython.cimports.mempools.pools.hashscan import SCAN_END
+from cython.cimports.mempools.pools.hashtable import NR_STRIPES, index_is_there, index_nr_buckets, stripe_of
+from cython.cimports.mempools.pools.zstable import ZS_SHIFT
+
+from mempools.errors import Corrupt, Exhausted
+
+register_module(cython.address(this_module_step))
+
+_LARGE = cython.declare(uint64_t, 60000)  # as in storeindex.py
+_SLICE_NS = cython.declare(uint64_t, 20_000_000)
+
+
+@cython.cclass
+class StoreEntries(ZsClasses):
+    """Base of StoreIndex."""
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def retry(self, status: cython.int) -> cython.int:
+        """Does what a status asks for before another try; raises if there is no point in one."""
+        if status == TABLE_FULL:  # other threads have all pins of this process: each for one copy
+            PyErr_CheckSignals()
+            with cython.nogil:
+                sched_yield()
+            self.check_open()
+            return 0
+        if status == TIMED_OUT:
+            self.check_locks()
+        if status != CORRUPT and self.may_retry(status):
+            self.check_open()
+            return 0
+        raise Corrupt(
+            f"store {self.name!r}: a slot names no entry, an entry is damaged, or a chain of lines has no end (status {status}); "
+            "check() says more"
+        )
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def check_locks(self) -> cython.int:
+        """A lock that nobody can have is one that nobody gives back."""
+        i: uint64_t
+        if index_is_there(self.ref):
+            for i in range(NR_STRIPES):
+                if robust_holder(cython.address(stripe_of(self.ref, i).lock)) > NR_SLOTS:
+                    raise Corrupt(f"store {self.name!r}: nobody can have the lock of a stripe as its word says")
+        return ZsClasses.check_locks(self)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def has_room(self, nbytes: uint64_t) -> cython.bint:
+        """Is there enough for a large value, in all? Else its first parts would make the pool take from the arena in vain."""
+        i: uint64_t
+        pages: uint64_t = self.free_pages() if self.ref.limit == 0 else 0
+        pool_update(self.ref)
+        for i in range(pool_known(self.ref)):
+            pages += count_owner(self.ref.chunks[i].map, self.ref.chunks[i].summary, self.ref.chunks[i].nr_words, 0)
+        return pages << ZS_SHIFT >= nbytes
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def may_have_room(self, tries: cython.int) -> cython.bint:
+        """After the first failure: what the dead and empty zspages had; after the second: what compaction gives. Then it is
+        over, for
+        what the failing call itself gives back would make for another try without end."""
+        return tries < 3 and ((tries == 1 and self.may_call(EXHAUSTED)) or self.compact() > 0)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def new_entry(
+        self,
+        key: cython.pointer(Key),
+        codec: uint64_t,
+        nr_logical: uint64_t,
+        data: cython.p_const_char,
+        nr_stored: uint64_t,
+        item: cython.pointer(Item),
+    ) -> cython.int:
+        """A filled entry of this process's own."""
+        status: cython.int
+        tries: cython.int = 0
+        size: uint64_t = LARGE_OBJECT
+        item.handle = 0
+        while True:
+            if nr_stored > _LARGE and not self.has_room(nr_stored):
+                status = EXHAUSTED
+            elif nr_stored > _LARGE:
+                with cython.nogil:
+                    status = entry_new(self.ref, self.g, key, codec, nr_logical, data, nr_stored, size, item, _SLICE_NS)
+            else:
+                status = entry_new(self.ref, self.g, key, codec, nr_logical, data, nr_stored, size, item, _SLICE_NS)
+            if status == OK:
+                return 0
+            self.end_entry(item)
+            if status == EXHAUSTED:
+                tries += 1
+                if not self.may_have_room(tries) and size == SMALL_OBJECT:
+                    break
+                size = SMALL_OBJECT  # there may be pages, but not side by side
+            else:
+                self.retry(status)
+        raise Exhausted(
+            f"store {self.name!r}: no room for an entry of {key.nbytes + nr_stored} bytes; its pool has {self.capacity()} "
+            f"bytes, and the arena has {self.free_pages() * 4096} free, maybe in smaller pieces: delete something, or make the "
+            "store or the arena larger"
+        )
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def end_entry(self, item: cython.pointer(Item)) -> cython.int:
+        """Of this process's own. No signal handler runs meanwhile, whose exception would leave it there."""
+        status: cython.int
+        while item.handle:
+            if item.parts:
+                with cython.nogil:
+                    status = entry_retire(self.ref, self.g, item, _SLICE_NS)
+            else:
+                status = entry_retire(self.ref, self.g, item, _SLICE_NS)
+            if status == OK:
+                break
+            if status == TIMED_OUT:
+                self.check_locks()
+                self.mapping.recover()
+            elif status == CORRUPT or status == NOT_REGISTERED:
+                self.retry(status)
+            self.check_open()
+        return 0
+
+    @property
+    def nr_buckets(self) -> int:
+        """Buckets of seven keys now; more of them as keys come."""
+        self.check_open()
+        return index_nr_buckets(self.ref)
+
+    @property
+    def scan_end(self) -> int:
+        """The cursor of a scan that is over; it begins with 0."""
+        return cython.cast(uint64_t, SCAN_END)
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def capacity(self) -> uint64_t:
+        pool_update(self.ref)
+        total: uint64_t = 0
+        i: uint64_t
+        for i in range(pool_known(self.ref)):
+            total += self.ref.chunks[i].nr << self.ref.shift
+        return total
