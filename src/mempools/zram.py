@@ -57,6 +57,8 @@ class Zram:
         self._put = pages.put
         self._put_same = pages.put_same
         self._codecs = [codecs.of_word(word) for word in config["codecs"] if word]
+        if not self._codecs or b"\0" in config["path"]:
+            raise Corrupt(f"zram {self._name!r}: its root names no codec, or no file")
         self._compress = self._codecs[0].compress
         self._huge = pages.huge_class_size
         self._compressed_writeback = bool(config["options"] & WB_COMPRESSED)
@@ -310,8 +312,8 @@ class Zram:
 
     @writeback_batch_size.setter
     def writeback_batch_size(self, nr: int) -> None:
-        if not 1 <= nr <= 1 << 16:
-            raise ValueError(f"a batch has 1 to 65536 pages, not {nr}")
+        if not 1 <= nr <= zramwork.MAX_BATCH:
+            raise ValueError(f"a batch has 1 to {zramwork.MAX_BATCH} pages, not {nr}")
         zramscan.put_setting(self._pages, "wb_batch", nr)
 
     # ---- looking

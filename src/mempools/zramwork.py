@@ -19,6 +19,7 @@ from mempools.objects.zramobject import HUGE, PAGE
 if TYPE_CHECKING:
     from mempools.zram import Zram
 
+MAX_BATCH = 1 << 16
 _INDEX = (1 << 40) - 1
 _BUCKET = 40 + 6  # of 64 bytes of size
 _FLAGS = {
@@ -205,7 +206,7 @@ class _Writer:
         self.error: OSError | None = None
 
     def write(self, indices: list[int]) -> WritebackInfo:
-        size = self.device.writeback_batch_size
+        size = max(1, min(self.device.writeback_batch_size, MAX_BATCH))
         at = 0
         while at < len(indices) and self.stopped is None:
             self._batch(indices[at : at + size])
