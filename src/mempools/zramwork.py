@@ -56,7 +56,7 @@ class WritebackInfo:
 
 
 @contextmanager
-def _chosen(device: "Zram", found: list[int]) -> Iterator[list[int]]:
+def _chosen(device: "Zram", found: Iterable[int]) -> Iterator[list[int]]:
     """The pages' indices, largest first."""
     indices = [entry & _INDEX for entry in sorted(found, key=lambda entry: entry >> _BUCKET, reverse=True)]
     try:
@@ -186,11 +186,11 @@ def writeback(device: "Zram", which: str | None, pages: Iterable[int | tuple[int
     ranges = _ranges(device, pages)
     fd = device._backing()
     with _processing(device):
-        found = [
+        found = {  # each once
             entry
             for first, end in ranges
             for entry in zramprocess.choose(device._pages, first, end, _FLAGS[which], 0, 0, 4)
-        ]
+        }
         with _chosen(device, found) as indices:
             return _Writer(device, fd).write(indices)
 

@@ -409,7 +409,10 @@ class ZramPages(ZsClasses):
     def config(self) -> dict:
         """What is constant, as it was made."""
         self.check_open()
-        return config_of(cython.address(self.z))
+        found: dict = config_of(cython.address(self.z))
+        found["chain"] = self.g.chain
+        found["limit"] = self.ref.limit
+        return found
 
     def destroy(self, force: cython.bint = False) -> None:
         """Frees everything and the device itself. Busy while another process has it open, or, unless `force`, while pages are

@@ -61,7 +61,7 @@ def retire_locked(
         status = free_locked(pool, g, index, cell, word, slot, block)
         if status != BUSY:
             return status
-        # Plain: free_locked has given its claim up, or a reader has taken it; nobody else changes the cell. The barrier orders it.
+        # Plain: free_locked has given its claim up, or a reader has taken it; nobody else changes the cell.
         word &= ~(cython.cast(uint64_t, CELL_CLAIMED) | cython.cast(uint64_t, 0x7F) << OWNER_SHIFT)
         write_once(cell, word | cython.cast(uint64_t, DOOMED) << OWNER_SHIFT, b"zsretire.doom")
         window(b"D:zsretire.doomed")
