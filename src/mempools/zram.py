@@ -5,6 +5,7 @@ backing file, statistics in the kernel's columns. What works on many pages at a 
 zramfile.py. Nothing here knows where the bytes lie.
 """
 
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mempools import codecs, sizes, zramwork
 from mempools.errors import Corrupt, PoolError
 from mempools.objects import zramprocess, zramscan
+from mempools.objects.settling import what_stays
 from mempools.objects.zramobject import HUGE, NEVER, PAGE, SAME, WRITTEN_BACK, ZramPages
 from mempools.objects.zramopen import open_zram
 from mempools.zramstats import ZramStats, stats_of
@@ -43,11 +45,10 @@ class Zram:
     process-safe; waits for other users of the same page a moment, so not for C signal handlers; `notify_free` is for destructors
     and others that may not wait."""
 
-    def __init__(self, arena: Any, name: str, pages: ZramPages, options: dict[str, Any]) -> None:
+    def __init__(self, arena: Any, pages: ZramPages) -> None:
         self._arena = arena
-        self._name = name
-        self._options = options
-        self._fd = -1
+        self._name = pages.name
+        self._opened: dict[int, int] = {}
         self._use(pages)
 
     def _use(self, pages: ZramPages) -> None:
@@ -57,6 +58,8 @@ class Zram:
         self._put = pages.put
         self._put_same = pages.put_same
         self._codecs = [codecs.of_word(word) for word in config["codecs"] if word]
+        if not self._codecs or b"\0" in config["path"]:
+            raise Corrupt(f"zram {self._name!r}: its root names no codec, or no file")
         self._compress = self._codecs[0].compress
         self._huge = pages.huge_class_size
         self._compressed_writeback = bool(config["options"] & WB_COMPRESSED)
@@ -201,16 +204,19 @@ class Zram:
 
     def _backing(self) -> int:
         """Its descriptor in this process."""
-        if self._fd < 0:
-            if not self._path:
-                raise PoolError(f"zram {self._name!r} has no backing file: it is made with backing=PATH")
-            fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
-            status = os.fstat(fd)
-            if (status.st_dev, status.st_ino) != self._file:
-                os.close(fd)
-                raise PoolError(f"zram {self._name!r}: {self._path} is not the file any more that it writes back to")
-            self._fd = fd
-        return self._fd
+        known = self._opened.get(0)
+        if known is not None:
+            return known
+        if not self._path:
+            raise PoolError(f"zram {self._name!r} has no backing file: it is made with backing=PATH")
+        fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        status = os.fstat(fd)
+        if (status.st_dev, status.st_ino) != self._file:
+            os.close(fd)
+            raise PoolError(f"zram {self._name!r}: {self._path} is not the file any more that it writes back to")
+        if self._opened.setdefault(0, fd) != fd:  # another thread was faster
+            os.close(fd)
+        return self._opened[0]
 
     def _read_back(self, index: int, how: int, word: int) -> bytes | None:
         """A page from its block, if it was the page's all the time: a block goes to another page as soon as its own is
@@ -234,11 +240,11 @@ class Zram:
     # ---- many pages
 
     def idle(self, age: float | None = None) -> int:
-        """Marks the pages in memory that nobody has touched for `age` seconds, or all, as idle: how many were not. Whoever reads
-        or writes a page takes the mark away."""
+        """Marks the pages in memory that nobody has touched for `age` seconds, which are counted whole, or all, as idle: how
+        many were not. Whoever reads or writes a page takes the mark away."""
         if age is not None and age < 0:
             raise ValueError(f"an age is not negative: {age}")
-        return zramprocess.mark_idle(self._pages, 0 if age is None else int(age))
+        return zramprocess.mark_idle(self._pages, 0 if age is None else math.ceil(age))
 
     def recompress(
         self,
@@ -310,8 +316,8 @@ class Zram:
 
     @writeback_batch_size.setter
     def writeback_batch_size(self, nr: int) -> None:
-        if not 1 <= nr <= 1 << 16:
-            raise ValueError(f"a batch has 1 to 65536 pages, not {nr}")
+        if not 1 <= nr <= zramwork.MAX_BATCH:
+            raise ValueError(f"a batch has 1 to {zramwork.MAX_BATCH} pages, not {nr}")
         zramscan.put_setting(self._pages, "wb_batch", nr)
 
     # ---- looking
@@ -349,9 +355,9 @@ class Zram:
         )
 
     def check(self) -> None:
-        """Walks everything; Corrupt, with what contradicts itself. Locks each page for a look at it. That something is lost shows
-        only while nobody changes anything."""
-        problems = zramscan.check(self._pages)
+        """Walks everything; Corrupt, with what contradicts itself, if it stays so, up to 5 s, while other threads or
+        processes are there. Locks each page for a look at it."""
+        problems = what_stays(lambda: zramscan.check(self._pages), self._pages.mapping)
         if problems:
             raise Corrupt(f"zram {self._name!r}: " + "; ".join(problems))
 
@@ -391,11 +397,7 @@ class Zram:
         open it meanwhile. No other thread may be inside a call of the device. What was written back is lost."""
         config = self._pages.config() | {"wb_batch": DEFAULT_BATCH}
         self._pages.destroy(True)
-        self._use(
-            open_zram(
-                self._arena, self._arena._mapping, self._name, self._options["chain"], self._options["limit"], config
-            )
-        )
+        self._use(open_zram(self._arena, self._arena._mapping, self._name, config))
 
     def destroy(self, force: bool = False) -> None:
         """Gives the device's memory back to the arena. Busy while another process has it open or, unless `force`, while pages are
@@ -411,6 +413,5 @@ class Zram:
         return attach_zram, (self._arena, self._name)
 
     def __del__(self) -> None:
-        fd = getattr(self, "_fd", -1)
-        if fd >= 0:
+        for fd in getattr(self, "_opened", {}).values():
             os.close(fd)

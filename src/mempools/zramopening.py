@@ -35,7 +35,7 @@ def _file_config(arena: Any, backing: str | os.PathLike[str] | None) -> tuple[in
 
 def attach_zram(arena: Any, name: str) -> Zram:
     """The device of that name as it is; KeyError if there is none."""
-    return Zram(arena, name, open_zram(arena, arena._mapping, name, None, 0, None), {"chain": None, "limit": 0})
+    return Zram(arena, open_zram(arena, arena._mapping, name, None))
 
 
 def open_device(
@@ -61,8 +61,9 @@ def open_device(
     if len(words) > 4:
         raise ValueError(f"a Zram has at most three codecs for recompression, not {len(recompress)}")
     nr_blocks, file, path = _file_config(arena, backing)
-    limit = 0 if size is None else sizes.parse(size)
     config = {
+        "chain": chain,
+        "limit": 0 if size is None else sizes.parse(size),
         "nr_pages": -(-sizes.parse(disksize) // PAGE),
         "nr_blocks": nr_blocks,
         "options": (WB_COMPRESSED if compressed_writeback else 0) | (STRICT if strict else 0),
@@ -71,9 +72,11 @@ def open_device(
         "path": path,
         "wb_batch": DEFAULT_BATCH,
     }
-    pages = open_zram(arena, arena._mapping, name, chain, limit, config)
+    pages = open_zram(arena, arena._mapping, name, config)
     found = pages.config()
     ignored = {
+        "chain": True,  # compared when it was opened, as the size was
+        "limit": True,
         "codecs": codec is None and not recompress,
         "options": strict is None and compressed_writeback is None,
         "nr_blocks": backing is None,
@@ -86,7 +89,7 @@ def open_device(
                 f"zram {name!r} has {_told(key, value)}, not {_told(key, config[key])}: open it as it is, by its name alone, or "
                 "choose another name"
             )
-    device = Zram(arena, name, pages, {"chain": chain, "limit": limit})
+    device = Zram(arena, pages)
     if mem_limit is not None:
         device.mem_limit = mem_limit
     return device

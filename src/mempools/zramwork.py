@@ -19,6 +19,7 @@ from mempools.objects.zramobject import HUGE, PAGE
 if TYPE_CHECKING:
     from mempools.zram import Zram
 
+MAX_BATCH = 1 << 16
 _INDEX = (1 << 40) - 1
 _BUCKET = 40 + 6  # of 64 bytes of size
 _FLAGS = {
@@ -55,7 +56,7 @@ class WritebackInfo:
 
 
 @contextmanager
-def _chosen(device: "Zram", found: list[int]) -> Iterator[list[int]]:
+def _chosen(device: "Zram", found: Iterable[int]) -> Iterator[list[int]]:
     """The pages' indices, largest first."""
     indices = [entry & _INDEX for entry in sorted(found, key=lambda entry: entry >> _BUCKET, reverse=True)]
     try:
@@ -185,11 +186,11 @@ def writeback(device: "Zram", which: str | None, pages: Iterable[int | tuple[int
     ranges = _ranges(device, pages)
     fd = device._backing()
     with _processing(device):
-        found = [
+        found = {  # each once
             entry
             for first, end in ranges
             for entry in zramprocess.choose(device._pages, first, end, _FLAGS[which], 0, 0, 4)
-        ]
+        }
         with _chosen(device, found) as indices:
             return _Writer(device, fd).write(indices)
 
@@ -205,7 +206,7 @@ class _Writer:
         self.error: OSError | None = None
 
     def write(self, indices: list[int]) -> WritebackInfo:
-        size = self.device.writeback_batch_size
+        size = max(1, min(self.device.writeback_batch_size, MAX_BATCH))
         at = 0
         while at < len(indices) and self.stopped is None:
             self._batch(indices[at : at + size])

@@ -277,7 +277,12 @@ DEATHS = {
 }
 
 
-@pytest.mark.parametrize("death", DEATHS)
+OFTEN = "has moved its block", "has written the word", "has changed the page"
+
+
+@pytest.mark.parametrize(
+    "death", [death if death in OFTEN else pytest.param(death, marks=pytest.mark.slow) for death in DEATHS]
+)
 def test_a_kill_in_any_window_of_recovery(death, tmp_path):
     operation, site = DEATHS[death]
     for n in itertools.count(1):

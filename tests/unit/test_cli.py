@@ -235,6 +235,22 @@ def test_stat_of_a_zspool(arena, run):
     assert (found["objects"], found["pages_used"], found["pages_freeable"]) == (40, 10, 5)
 
 
+def test_stat_of_a_zram(arena, run):
+    device = arena.zram("pages", "64K", codec="none", mem_limit="32K")
+    device.write_page(0, bytes(range(256)) * 16)
+    device.write_page(1, b"12345678" * 512)
+    status, out, err = run("stat", "t")
+    assert (status, err) == (0, "")
+    assert out.splitlines()[-4:] == [
+        "zram     'pages', 64 KiB, codec none",
+        "  pages            2  1 of one word, 1 as they are, 0 in the backing file",
+        "  stored       4 KiB  of 8 KiB",
+        "  memory       4 KiB  at most 4 KiB, limit 32 KiB",
+    ]
+    found = json.loads(run("stat", "t", "--json")[1])["zrams"]["pages"]
+    assert found == {"disksize": 65536, "codec": "none"} | dataclasses.asdict(device.stats())
+
+
 def test_stat_shows_a_mempool_that_a_killed_process_held(arena, run):
     pool = arena.mempool("frames", nbytes=4096, min_nr=2, size=8192)
     pid = os.fork()

@@ -436,7 +436,8 @@ def test_writeback(with_file):
     assert (stats.bd_count, stats.bd_writes, stats.orig_data_size) == (2, 2, 4 * PAGE)
     assert {index: device.read_page(index) for index in data} == data
     assert device.stats().bd_reads == 2
-    assert device.writeback(pages=[3, (0, 2)]).written == 1
+    found = device.writeback(pages=[3, (0, 3)])
+    assert (found.written, found.passed) == (1, 0)
     device.compact()  # each class keeps an empty zspage until then
     assert device.stats().mem_used_total == 0
     assert {index: device.read_page(index) for index in data} == data
@@ -734,6 +735,16 @@ def exit_if(wrong):
         os._exit(3)
 
 
+def test_reset_by_who_only_found_the_device(arena):
+    device = arena.zram("pages", "64K", codec="zstd:3", chain=4, recompress=["zstd:9"], strict=True, size="128K")
+    other = arena.zram("pages")
+    config = device._pages.config()
+    other.reset()
+    assert other._pages.config() == config
+    with pytest.raises(PoolError, match="destroyed"):
+        device.read_page(0)
+
+
 def test_destroy(arena):
     device = arena.zram("pages", "64K", codec="lz4")
     device.write_page(0, TEXT)
@@ -882,7 +893,7 @@ def test_a_device_that_is_dropped_closes_its_file(arena, backing):
     device = arena.zram("pages", "64K", backing=backing)
     device.write_page(0, noise(0))
     device.writeback("huge")
-    fd = device._fd
+    fd = device._backing()
     assert os.path.samefile(f"/proc/self/fd/{fd}", backing)
     del device
     gc.collect()

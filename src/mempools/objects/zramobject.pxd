@@ -13,6 +13,7 @@ cdef class ZramPages(ZsClasses):
     cdef object __weakref__
 
     cdef uint64_t index_of(self, object index) except? 0xFFFFFFFFFFFFFFFF
+    cdef bint may_look(self, int status, uint64_t index) except -1
     cdef int lock(self, uint64_t index, Held *held) except -1
     cdef uint64_t new_object(self, uint64_t nbytes) except? 0
     cdef int drop_object(self, uint64_t handle) except -1

@@ -25,6 +25,7 @@ from cython.cimports.cpython.buffer import PyBUF_CONTIG_RO, PyBuffer_Release, Py
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.string import memcmp, memcpy
+from cython.cimports.mempools.layout.structs import NR_SLOTS
 from cython.cimports.mempools.machine.atomics import (
     copy,
     fetch_add_relaxed,
@@ -37,9 +38,11 @@ from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.poolobject import PoolObject
 from cython.cimports.mempools.objects.words import to_u64
 from cython.cimports.mempools.objects.zsclasses import ZsClasses
+from cython.cimports.mempools.parts.robustlock import robust_holder
 from cython.cimports.mempools.parts.status import (
     EXHAUSTED,
     INTERRUPTED,
+    NOT_A_BLOCK,
     OK,
     STALE,
     TIMED_OUT,
@@ -67,6 +70,7 @@ from cython.cimports.mempools.pools.zramtable import (
     ZRAM_WB,
     Held,
     ZramRef,
+    lock_makes_sense,
     page_lock,
     page_trylock,
     page_unlock,
@@ -131,16 +135,25 @@ class ZramPages(ZsClasses):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
+    def may_look(self, status: cython.int, index: uint64_t) -> cython.bint:
+        """After a page was not locked: is there a point in another try?"""
+        if status == TIMED_OUT and not lock_makes_sense(cython.address(self.z), index):
+            raise Corrupt(f"zram {self.name!r}: nobody can have locked page {index} as its flags say")
+        if not self.may_retry(status):
+            self.fail(status, index, 0)
+        if self.mapping.closed or self.ref.gone:
+            self.check_open()
+        return True
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def lock(self, index: uint64_t, held: cython.pointer(Held)) -> cython.int:
         status: cython.int
         while True:
             status = page_lock(cython.address(self.z), index, held, _LOCK_NS)
             if status == OK:
                 return 0
-            if not self.may_retry(status):
-                self.fail(status, index, 0)
-            if self.mapping.closed or self.ref.gone:
-                self.check_open()
+            self.may_look(status, index)
 
     # ---- objects of this process
 
@@ -168,6 +181,8 @@ class ZramPages(ZsClasses):
                     f"zram {self.name!r}: {nbytes} bytes more would go beyond its memory limit of {limit} bytes: "
                     "discard pages, write some back, or raise mem_limit"
                 )
+            if status == TIMED_OUT and robust_holder(cython.address(self.z.root.growing)) > NR_SLOTS:
+                raise Corrupt(f"zram {self.name!r}: nobody can have the lock of its growth as its word says")
             if not self.may_call(status):
                 break
         if status == EXHAUSTED:
@@ -330,14 +345,16 @@ class ZramPages(ZsClasses):
         """A copy of the object that a page had; None: it has ended meanwhile."""
         pinned: Pinned
         status: cython.int = zs_pin(self.ref, self.g, word, cython.address(pinned))
-        if status == STALE:
+        if status == STALE or status == NOT_A_BLOCK:
             return None
         if status != OK:
             if self.may_retry(status):
                 return None
             self.fail_handle(status, word)
         try:
-            if pinned.nbytes != (flags & cython.cast(uint32_t, ZRAM_SIZE)):
+            if pinned.nbytes != (flags & cython.cast(uint32_t, ZRAM_SIZE)) or (
+                flags & cython.cast(uint32_t, ZRAM_HUGE) and pinned.nbytes != PAGE
+            ):
                 raise Corrupt(
                     f"zram {self.name!r}: the object of a page has {pinned.nbytes} bytes, the page says "
                     f"{flags & cython.cast(uint32_t, ZRAM_SIZE)}"
@@ -357,9 +374,7 @@ class ZramPages(ZsClasses):
         while True:
             status = zram_look(cython.address(self.z), i, now(), touch, cython.address(held), _LOCK_NS)
             if status != OK:
-                if not self.may_retry(status):
-                    self.fail(status, i, 0)
-                self.check_open()
+                self.may_look(status, i)
                 continue
             if held.flags & cython.cast(uint32_t, ZRAM_WB):
                 return (
@@ -394,7 +409,10 @@ class ZramPages(ZsClasses):
     def config(self) -> dict:
         """What is constant, as it was made."""
         self.check_open()
-        return config_of(cython.address(self.z))
+        found: dict = config_of(cython.address(self.z))
+        found["chain"] = self.g.chain
+        found["limit"] = self.ref.limit
+        return found
 
     def destroy(self, force: cython.bint = False) -> None:
         """Frees everything and the device itself. Busy while another process has it open, or, unless `force`, while pages are

@@ -36,11 +36,10 @@ register_module(cython.address(this_module_step))
 _LOCK_NS = cython.declare(uint64_t, 100_000_000)  # of waiting for a lock, before a look whether its holder lives
 
 
-def open_zram(
-    arena: object, mapping: Mapping, name: str, chain: int | None, limit: uint64_t, config: dict | None
-) -> ZramPages:
-    """For Zram: the pages of that name. config: as `config()` gives it, with "wb_batch", for a device that is made if absent;
-    None: as it is, KeyError if it is not."""
+def open_zram(arena: object, mapping: Mapping, name: str, config: dict | None) -> ZramPages:
+    """For Zram: the pages of that name. config: as `config()` gives it, with "wb_batch", for a device that is made if absent, and
+    "chain" may be None; None: as it is, KeyError if it is not."""
+    chain: object = None if config is None else config["chain"]
     pages: ZramPages = ZramPages.__new__(ZramPages)
     wanted: ZramRoot
     nbytes: uint64_t = 0
@@ -50,7 +49,17 @@ def open_zram(
         nbytes = zram_nbytes(wanted.nr_pages, wanted.nr_blocks)
     pages.arena = arena
     pages.private = mapping.fd < 0
-    pages.open_ref(mapping, name, KIND_ZRAM, ZS_SHIFT, limit, 0, nbytes, 0, config is not None)
+    pages.open_ref(
+        mapping,
+        name,
+        KIND_ZRAM,
+        ZS_SHIFT,
+        0 if config is None else to_u64(config["limit"]),
+        0,
+        nbytes,
+        0,
+        config is not None,
+    )
     while True:
         status = zram_load(pages.ref, cython.address(pages.z))
         if status != NOT_FOUND or config is None:
@@ -59,7 +68,7 @@ def open_zram(
         status = zram_make(pages.ref, cython.address(wanted), _LOCK_NS)
         if status == MISMATCH:  # whoever began to make another one has died
             PoolObject.destroy(pages, True)
-            return open_zram(arena, mapping, name, chain, limit, config)
+            return open_zram(arena, mapping, name, config)
         if status != OK and not pages.may_retry(status):
             pages.fail(status, 0, 0)
     if status == NOT_FOUND:

@@ -3,6 +3,4 @@ from typing import Any
 from mempools.layout.mapping import Mapping
 from mempools.objects.zramobject import ZramPages
 
-def open_zram(
-    arena: object, mapping: Mapping, name: str, chain: int | None, limit: int, config: dict[str, Any] | None
-) -> ZramPages: ...
+def open_zram(arena: object, mapping: Mapping, name: str, config: dict[str, Any] | None) -> ZramPages: ...

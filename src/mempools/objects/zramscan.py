@@ -159,14 +159,16 @@ def states(pages: ZramPages, first: object, last: object) -> list:
 
 
 def check(pages: ZramPages) -> list[str]:
-    """What contradicts itself, a line each; each page is locked for the look at it. That objects or blocks are lost shows only
-    while nobody changes anything."""
+    """What contradicts itself, a line each; each page is locked for the look at it. Beside others at work it counts only if it
+    stays so."""
     report: PageReport
     first: uint64_t = 0
     last: uint64_t
     quiet: cython.bint
     found: list = []
     memset(cython.address(report), 0, cython.sizeof(PageReport))
+    pages.check_open()
+    pages.mapping.recover()
     ZsClasses.check(pages)
     quiet = zram_quiet(cython.address(pages.z))
     before: uint64_t = zram_objects(cython.address(pages.z))

@@ -35,7 +35,7 @@ from cython.cimports.mempools.pools.zramtable import (
     page_unlock,
 )
 from cython.cimports.mempools.pools.zspin import Pinned, zs_pin, zs_unpin
-from cython.cimports.mempools.pools.zstable import zs_class
+from cython.cimports.mempools.pools.zstable import CELL_LIVE, cell_owner, zs_cell
 
 register_module(cython.address(this_module_step))
 
@@ -135,11 +135,18 @@ def zram_check(
 @cython.nogil
 @cython.exceptval(check=False)
 def zram_objects(z: cython.pointer(ZramRef)) -> uint64_t:
-    """Of the pool."""
-    c: uint64_t
+    """Of the pool, that are no process's: a page has each, or is about to, or to have had it."""
+    index: uint64_t = 0
     nr: uint64_t = 0
-    for c in range(z.g.nr):
-        nr += read_once(cython.address(zs_class(z.pool, c).inuse), b"zramcheck.objects")
+    word: uint64_t
+    cell: cython.pointer(uint64_t) = zs_cell(z.pool, 0)
+    while cell != cython.NULL:
+        word = read_once(cell, b"zramcheck.objects")
+        if word == 0:
+            break
+        nr += word & cython.cast(uint64_t, CELL_LIVE) != 0 and cell_owner(word) == OWNER_STRUCT
+        index += 1
+        cell = zs_cell(z.pool, index)
     return nr
 
 

@@ -24,7 +24,6 @@ from cython.cimports.mempools.layout.recovery import register_mend
 from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.layout.structs import KIND_ZRAM
 from cython.cimports.mempools.machine.atomics import (
-    cmpxchg_relaxed,
     read_once,
     read_once32,
     store_release32,
@@ -99,9 +98,9 @@ def settle_object(
             if cell_owner(word) != DOOMED:
                 retire_locked(pool, g, index_of(handle), cell, slot, cython.address(block))
         elif cell_owner(word) == slot:
-            cmpxchg_relaxed(
+            # Plain, as in zs_keep.
+            write_once(
                 cell,
-                word,
                 word & ~(cython.cast(uint64_t, 0x7F) << OWNER_SHIFT)
                 | cython.cast(uint64_t, OWNER_STRUCT) << OWNER_SHIFT,
                 b"zrammend.keep",

@@ -131,6 +131,8 @@ cdef int zram_make(PoolRef *pool, ZramRoot *config, uint64_t timeout_ns) noexcep
 # Locks
 cdef int page_lock(ZramRef *z, uint64_t index, Held *held, uint64_t timeout_ns) noexcept nogil
 cdef int page_trylock(ZramRef *z, uint64_t index, Held *held) noexcept nogil
+# After a time-out: can the page's lock be what a holder made of it?
+cdef bint lock_makes_sense(ZramRef *z, uint64_t index) noexcept nogil
 cdef void page_unlock(ZramRef *z, Held *held, uint32_t flags) noexcept nogil
 cdef void entry_end(ZramRef *z, uint32_t slot, uint32_t entry) noexcept nogil
 cdef inline ZramEntry *entry_of(ZramRef *z, uint32_t slot, uint32_t entry) noexcept nogil:

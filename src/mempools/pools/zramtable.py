@@ -310,6 +310,30 @@ def page_lock(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def lock_makes_sense(z: cython.pointer(ZramRef), index: uint64_t) -> cython.bint:
+    """The entry that it names names the page: at some instant of many, for the page may change hands between two looks. If the
+    page is free, somebody else's journal is what was waited for."""
+    flags: uint32_t
+    i: uint32_t
+    for i in range(1000):
+        flags = read_once32(cython.address(z.pages[index].flags), b"zramtable.sense")
+        if not flags & cython.cast(uint32_t, ZRAM_LOCK):
+            return True
+        if (
+            0 < lock_holder(flags) <= NR_SLOTS
+            and read_once(
+                cython.address(entry_of(z, lock_holder(flags), flags >> ENTRY_SHIFT).page), b"zramtable.sense"
+            )
+            & ~cython.cast(uint64_t, JOURNALED | OLD_OBJECT)
+            == index + 1
+        ):
+            return True
+    return False
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def page_unlock(z: cython.pointer(ZramRef), held: cython.pointer(Held), flags: uint32_t) -> cython.void:
     """With those flags; there is nothing in the entry but the page."""
     # [R:zramtable.unlock] release; pairs with [A:zramtable.lock]: see there. Here it is a holder that has changed nothing but

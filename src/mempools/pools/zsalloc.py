@@ -426,10 +426,9 @@ def zs_keep(
     if cell_owner(word) == DOOMED:  # it has been retired (pools/zsretire.py), and ends with its last reader
         class_unlock(pool, handle >> 32 & 0xFF)
         return STALE
-    # A plain store would do: nobody but the lock's holder changes a cell that is not claimed.
-    cmpxchg_relaxed(
+    # Plain: nobody but the lock's holder changes a cell that is not claimed.
+    write_once(
         cell,
-        word,
         word & ~(cython.cast(uint64_t, 0x7F) << OWNER_SHIFT) | cython.cast(uint64_t, OWNER_STRUCT) << OWNER_SHIFT,
         b"zsalloc.keep",
     )

@@ -54,7 +54,6 @@ def retire_locked(
     """Frees the object, or dooms it if somebody reads it: OK, and block[0] is the pages of a zspage for the caller to free, or 0;
     CORRUPT."""
     word: uint64_t
-    doomed: uint64_t
     status: cython.int
     while True:
         # Relaxed: only readers, who take a claim away, change the word while the lock is held.
@@ -62,10 +61,9 @@ def retire_locked(
         status = free_locked(pool, g, index, cell, word, slot, block)
         if status != BUSY:
             return status
-        word &= ~cython.cast(uint64_t, CELL_CLAIMED)  # free_locked has given its claim up, or a reader has taken it
-        doomed = word & ~(cython.cast(uint64_t, 0x7F) << OWNER_SHIFT) | cython.cast(uint64_t, DOOMED) << OWNER_SHIFT
-        # A store: who has the lock alone changes an unclaimed cell.
-        write_once(cell, doomed, b"zsretire.doom")
+        # Plain: free_locked has given its claim up, or a reader has taken it; nobody else changes the cell.
+        word &= ~(cython.cast(uint64_t, CELL_CLAIMED) | cython.cast(uint64_t, 0x7F) << OWNER_SHIFT)
+        write_once(cell, word | cython.cast(uint64_t, DOOMED) << OWNER_SHIFT, b"zsretire.doom")
         window(b"D:zsretire.doomed")
         # [F:zsretire.doomed] full; pairs with [F:zspin.leave]: see there.
         smp_mb(b"F:zsretire.doomed")
