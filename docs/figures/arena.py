@@ -17,11 +17,10 @@ PROCESSES = tuple(Process(slot, 4710 + slot, 0, 1, slot != 3) for slot in (1, 2,
 def take() -> Picture:
     dice = random.Random(5)
     arena = mempools.Arena("6M")
-    store = arena.store("thumbnails", codec="none")
-    for i in range(400):
-        store[f"{i}.png"] = bytes(dice.randrange(500, 4000))
-    for i in range(0, 400, 7):
-        del store[f"{i}.png"]
+    thumbnails = arena.zspool("thumbnails")
+    objects = [thumbnails.alloc(dice.choice((600, 1344, 2100, 3300))) for _ in range(900)]
+    for handle in dice.sample(objects, 350):
+        thumbnails.free(handle)
     frames = arena.mempool("frames", nbytes="32K", min_nr=8)
     held = [frames.alloc() for _ in range(11)]
     blocks = arena.genpool("blocks", granule=1024)

@@ -220,6 +220,8 @@ def _zspages(read: Read, nbytes: int, pool: SeenPool, chunk: SeenChunk, root: by
 _OF_KIND: dict[str, Callable[[Read, int, SeenPool, SeenChunk, bytes], Granules | None]] = {
     "percpu": _units,
     "zspool": _zspages,
+    "zram": _zspages,
+    "store": _zspages,
 }
 
 

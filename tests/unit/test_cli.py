@@ -616,6 +616,19 @@ def test_compact_gives_back_what_it_says(run):
         assert (status, out) == (0, "other: 0 B given back, 0 objects moved; 0 B in use\n")
         assert all(pool.free(handle) is None for handle in handles[1::2])
         other.destroy()
+        pool.destroy()
+        store, device = arena.store("values", codec="none"), arena.zram("pages", disksize="1M", codec="none")
+        for number in range(300):
+            store[f"{number}"] = bytes([number & 0xFF]) * 900
+        for number in range(0, 300, 2):
+            del store[f"{number}"]
+        status, out, err = run("compact", "c", "--json")
+        assert (status, err) == (0, "")
+        values, pages = json.loads(out)
+        assert (values["pool"], pages["pool"], pages["freed_bytes"]) == ("values", "pages", 0)
+        assert values["freed_bytes"] > 0 and values["moved"] > 0
+        assert all(store[f"{number}"] == bytes([number & 0xFF]) * 900 for number in range(1, 300, 2))
+        del device
     mp.Arena.unlink("c")
 
 

@@ -1,18 +1,20 @@
 """L6: `mempools compact`: the objects of an arena's pools moved together, and what that gave back."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from mempools import sizes
 from mempools.arena import Arena
 from mempools.errors import PoolError
 from mempools.objects.observing import PAGE
+from mempools.picture import PoolPicture
 
 
 @dataclass(frozen=True)
 class Compacted:
-    """A pool, and bytes of memory: what its objects have in the end, what compaction gave back; objects that it moved (by all
-    who compacted at the time)."""
+    """A pool, and bytes of memory: what its zspages have in the end, what compaction gave back; objects that it moved (by all who
+    compacted at the time)."""
 
     pool: str
     memory_bytes: int
@@ -22,18 +24,23 @@ class Compacted:
 
 def compact(arena: Arena, names: list[str]) -> list[Compacted]:
     """Compacts the pools of those names, or all that can be. PoolError for a name of no such pool."""
-    kinds = {pool.name: pool.kind for pool in arena.pools() if pool.kind == "zspool"}
+    of_kind: dict[str, Callable[[str], Any]] = {"zspool": arena.zspool, "store": arena.store, "zram": arena.zram}
+    kinds = {pool.name: pool.kind for pool in arena.pools() if pool.kind in of_kind}
     for name in names:
         if name not in kinds:
             raise PoolError(f"the arena has no pool {name!r} that can be compacted")
     found = []
     for name in names or kinds:
-        pool = arena.zspool(name)
-        before = pool.stats()
-        freed = pool.compact()
-        after = pool.stats()
-        found.append(Compacted(name, after.memory_bytes, freed * PAGE, after.moved - before.moved))
+        before = _seen(arena, name)
+        freed = of_kind[kinds[name]](name).compact()
+        after = _seen(arena, name)
+        moved = after.counters.get("nr_moved", 0) - before.counters.get("nr_moved", 0)
+        found.append(Compacted(name, sum(zspage.nbytes for zspage in after.zspages), freed * PAGE, moved))
     return found
+
+
+def _seen(arena: Arena, name: str) -> PoolPicture:
+    return next(pool for pool in arena.picture().pools if pool.name == name)
 
 
 def lines(found: list[Compacted]) -> Iterator[str]:

@@ -52,11 +52,11 @@ def _pools(picture: Picture) -> list[dict[str, Any]]:
 
 
 def count_of(pool: PoolPicture) -> int:
-    """How many keys a store has, how many are in the reserve of a PerCpuPool, how many objects a ZsPool has; of another pool, how
-    many blocks are taken."""
+    """How many keys a store has, how many are in the reserve of a PerCpuPool, how many objects a ZsPool or Zram has; of another
+    pool, how many blocks are taken."""
     if pool.kind == "store":
         return pool.counters.get("count", 0)
-    if pool.kind == "zspool":
+    if pool.kind in ("zspool", "zram"):
         return pool.counters.get("objects", 0)
     return pool.counters.get("curr_nr", 0) if pool.kind == "percpu_pool" else pool.nr_blocks
 

@@ -77,13 +77,13 @@ def _allocated(pool: PoolPicture) -> int | None:
     c = pool.counters
     if not c:
         return None
-    if pool.kind in ("percpu", "zspool"):
+    if pool.kind in ("percpu", "zspool", "zram"):
         return c["nr_alloc"]
     return c["changes"] if pool.kind == "store" else c["backend"] + c["reserve"]
 
 
 def _freed(pool: PoolPicture) -> int | None:
-    if pool.kind in ("percpu", "zspool") and pool.counters:
+    if pool.kind in ("percpu", "zspool", "zram") and pool.counters:
         return pool.counters["nr_alloc"] - count_of(pool)
     return pool.counters["frees"] if pool.kind == "mempool" and pool.counters else None
 

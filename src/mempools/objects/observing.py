@@ -181,8 +181,8 @@ def counters_seen(kind: str, root: bytes) -> dict:
     if kind == "percpu" and len(root) >= cython.sizeof(PerCpuTable):
         return _percpu(root)
     if kind == "store" and len(root) >= index_root_nbytes():
-        return _store(root)
-    return _zspool(root) if kind == "zspool" else {}
+        return _store(root) | _zspool(root)
+    return _zspool(root) if kind in ("zspool", "zram") else {}
 
 
 @cython.cfunc
