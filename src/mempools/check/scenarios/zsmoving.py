@@ -45,7 +45,7 @@ from cython.cimports.mempools.check.scenarios.zsstage import (
 )
 from cython.cimports.mempools.check.scenes import register_scene
 from cython.cimports.mempools.check.state import Engine
-from cython.cimports.mempools.layout.refs import Hint
+from cython.cimports.mempools.layout.refs import Hint, PoolRef
 from cython.cimports.mempools.machine.atomics import read_once, this_module_step, write_once
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.owners import OWNER_STRUCT
@@ -53,9 +53,10 @@ from cython.cimports.mempools.parts.status import BUSY, NOT_A_BLOCK, OK, STALE
 from cython.cimports.mempools.pools.genpool import NEAR_FIT, genpool_alloc_algo
 from cython.cimports.mempools.pools.zsgeometry import Geometry, class_of
 from cython.cimports.mempools.pools.zsmend import ClassReport, zs_check
-from cython.cimports.mempools.pools.zspage import class_unlock, install_locked
+from cython.cimports.mempools.pools.zsalloc import zs_alloc
+from cython.cimports.mempools.pools.zspage import class_lock, class_unlock, install_locked
 from cython.cimports.mempools.pools.zspin import Pinned, zs_pin
-from cython.cimports.mempools.pools.zstable import INLINE_CELLS, name_block, zs_cell, zs_root
+from cython.cimports.mempools.pools.zstable import INLINE_CELLS, index_of, name_block, zs_cell, zs_root
 
 register_module(cython.address(this_module_step))
 
@@ -235,6 +236,26 @@ def read_next(arg: cython.p_void) -> cython.void:
         engine_fail(b"an object is found that is not there yet")
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def alloc_small(arg: cython.p_void) -> cython.void:
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    actor.found[OBJECT] = alloc(actor, MARK + 2)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def alloc_page(arg: cython.p_void) -> cython.void:
+    """An object of the other class."""
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    pool: cython.pointer(PoolRef) = cython.address(actor.pool)
+    actor.status = zs_alloc(
+        pool, geometry(actor), 4096, slot_of(actor), cython.address(actor.found[OBJECT]), cython.cast(uint64_t, 1) << 40
+    )
+
+
 # ---- end conditions
 
 
@@ -348,6 +369,17 @@ def other_class_wrong(stage: cython.pointer(Stage)) -> cython.p_const_char:
     if report.bad_groups or report.bad_counts or report.bad_slots:
         return b"the lists or the counts of the other class are wrong"
     return cython.NULL
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def final_two_cells(arg: cython.p_void) -> cython.p_const_char:
+    stage: cython.pointer(Stage) = stage_of(arg)
+    wrong: cython.p_const_char = other_class_wrong(stage)
+    if index_of(stage.actors[0].found[OBJECT]) == index_of(stage.actors[1].found[OBJECT]):
+        return b"two objects have one cell"
+    return wrong if wrong != cython.NULL else pool_wrong(stage, cython.address(stage.actors[0]), 4)
 
 
 @cython.cfunc
@@ -579,6 +611,44 @@ def scene_two_zspages(e: cython.pointer(Engine), memory: cython.p_char, nbytes: 
         write_once(cython.address(chain[0]), 2 << 1, b"zsmoving.chain")
         write_once(cython.address(chain[256]), 0, b"zsmoving.chain")
     return play(e, final_both_made, install_small, install_page, cython.NULL)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_two_cells(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    """No class has a free cell, each has a free slot."""
+    stage: cython.pointer(Stage) = set_objects(e, memory, OWNER_STRUCT)
+    actor: cython.pointer(Actor)
+    hint: Hint
+    c: uint64_t
+    if stage == cython.NULL or new_object(cython.address(stage.actors[0]), OWNER_STRUCT, MARK) == 0:
+        return -1
+    actor = cython.address(stage.actors[1])
+    c = class_of(geometry(actor), 4096)
+    hint.chunk = 0
+    hint.word = 0
+    if (
+        genpool_alloc_algo(
+            cython.address(actor.pool), cython.address(hint), 4096, NEAR_FIT, 0, cython.address(actor.found[BLOCK])
+        )
+        != OK
+        or class_lock(cython.address(actor.pool), c, 0) != OK
+        or install_locked(cython.address(actor.pool), geometry(actor), c, actor.found[BLOCK]) != OK
+    ):
+        return -1
+    class_unlock(cython.address(actor.pool), c)
+    return play(e, final_two_cells, alloc_small, alloc_page, cython.NULL)
+
+
+register_scene(
+    b"zs.two-cells",
+    b"objects of two classes come into being at the same time, each in a cell that nobody has used: two cells",
+    b"I21",
+    2,
+    STAGE_BYTES,
+    scene_two_cells,
+)
 
 
 @cython.cfunc
