@@ -28,7 +28,8 @@ class StoreStats:
 
     `logical_bytes`: the values. `stored_bytes`: the values as they are stored, compressed. `memory_bytes`: the arena memory
     that they take, with keys, headers, pages that are partly free, and all tables. `capacity_bytes`: what the store has taken
-    from the arena so far for its entries and the growth of its tables. The numbers are read one after another while others write.
+    from the arena so far for its entries and the growth of its tables. `freeable_bytes`: what `compact`
+    could give back, about. The numbers are read one after another while others write.
     """
 
     count: int
@@ -36,6 +37,7 @@ class StoreStats:
     stored_bytes: int
     memory_bytes: int
     capacity_bytes: int
+    freeable_bytes: int
 
     @property
     def ratio(self) -> float:
@@ -252,7 +254,7 @@ class Store(MutableMapping[Key, bytes]):
     def stats(self) -> StoreStats:
         """Sizes now. Thread-safe, process-safe, takes no lock."""
         count, logical, stored, taken, table, capacity = storescan.sizes(self._index)
-        return StoreStats(count, logical, stored, taken + table, capacity)
+        return StoreStats(count, logical, stored, taken + table, capacity, self._index.can_compact() * 4096)
 
     def check(self) -> None:
         """Walk everything; Corrupt, with a line for each contradiction. Writers wait meanwhile, a part of the keys at a time."""
