@@ -27,8 +27,8 @@ class StoreStats:
 
     `logical_bytes`: the values. `stored_bytes`: the values as they are stored, compressed. `memory_bytes`: the arena memory
     that they take, with keys, headers, dictionaries, pages that are partly free, and all tables. `capacity_bytes`: what the store
-    has taken from the arena so far for its entries and the growth of its tables. `dictionary_bytes`: all dictionaries. The
-    numbers are read one after another while others write.
+    has taken from the arena so far for its entries and the growth of its tables. `freeable_bytes`: what `compact` could give
+    back, about. `dictionary_bytes`: all dictionaries. The numbers are read one after another while others write.
     """
 
     count: int
@@ -36,6 +36,7 @@ class StoreStats:
     stored_bytes: int
     memory_bytes: int
     capacity_bytes: int
+    freeable_bytes: int
     dictionary_bytes: int = 0
 
     @property
@@ -327,7 +328,7 @@ class Store(MutableMapping[Key, bytes]):
         count, logical, stored, taken, table, capacity = storescan.sizes(self._index)
         nr, nbytes = self._dictionaries.held()
         count, logical, stored = count - nr, logical - nbytes, stored - nbytes
-        return StoreStats(count, logical, stored, taken + table, capacity, nbytes)
+        return StoreStats(count, logical, stored, taken + table, capacity, self._index.can_compact() * 4096, nbytes)
 
     def train(self, samples: Iterable[Any] | None = None, *, nbytes: int = DEFAULT_NBYTES) -> int:
         """Make a dictionary of what values have in common; the number it has in the store, 1 to 255.

@@ -180,6 +180,40 @@ def test_writers_killed_again_and_again(store, kill_rounds):
     store.check()
 
 
+@pytest.mark.parametrize("kill_rounds", [15, pytest.param(400, marks=pytest.mark.slow)])
+def test_writers_killed_while_the_index_grows_and_compaction_runs(store, kill_rounds):
+    """Of the keys that a killed writer put one after another, the first ones are there, whole, and no others."""
+    rng = random.Random(6)
+
+    def write(round):
+        mine = random.Random(round)
+        i = 0
+        while True:
+            store[f"{round}.{i}"] = value_of(f"{round}.{i}", 0, mine)[:900]
+            i += 1
+
+    for round in range(kill_rounds):
+        victim = forked(lambda round=round: write(round))
+        deadline = time.monotonic() + rng.random() * 0.03
+        while time.monotonic() < deadline:
+            if rng.random() < 0.3:
+                store.compact()
+            value = store.get(f"{round}.0")
+            assert value is None or value.startswith(f"{round}.0:".encode())
+        os.kill(victim, signal.SIGKILL)
+        os.waitpid(victim, 0)
+        store.arena.recover()
+        store.check()
+        done = 0
+        while f"{round}.{done}" in store:
+            done += 1
+        assert sorted(int(key.split(".")[1]) for key in store) == list(range(done))
+        for i in range(done):
+            assert store.pop(f"{round}.{i}").startswith(f"{round}.{i}:".encode())
+    assert len(store) == 0
+    assert store._index.stats().objects == 0
+
+
 def test_spawned_process_finds_the_store_by_name():
     import subprocess
     import sys

@@ -122,6 +122,7 @@ def test_stat(packed, run):
     store = found["stores"]["files"]
     assert store["count"] == 6 and store["logical_bytes"] > 102_400
     assert store["memory_bytes"] < found["arena_bytes"]
+    assert store["freeable_bytes"] == 0 and "compaction could give back" in out
     assert store["ratio"] == round(store["logical_bytes"] / store["memory_bytes"], 3)
 
 

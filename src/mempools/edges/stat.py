@@ -69,6 +69,7 @@ def _store(store: Store) -> dict[str, Any]:
         "logical_bytes": stats.logical_bytes,
         "stored_bytes": stats.stored_bytes,
         "memory_bytes": stats.memory_bytes,
+        "freeable_bytes": stats.freeable_bytes,
         "ratio": round(stats.ratio, 3),
         "compression": round(stats.compression, 3),
         "dictionary": store.dictionary and asdict(store.dictionary),
@@ -134,6 +135,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         for label in ("logical", "stored", "memory"):
             nbytes = stats[f"{label}_bytes"]
             yield f"  {label:<8}{sizes.text(nbytes):>10}  {nbytes} bytes"
+        yield f"  holes   {sizes.text(stats['freeable_bytes']):>10}  that compaction could give back"
         yield f"  ratio   {stats['ratio']:>10.2f}  logical / memory ({stats['compression']:.2f} by the codec)"
         if made := stats["dictionary"]:
             without, with_it = (made["sample_bytes"] / made[f"{kind}_bytes"] for kind in ("plain", "stored"))
