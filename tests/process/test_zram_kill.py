@@ -29,7 +29,9 @@ class Scene:
         self.path = tmp_path / "backing"
         self.path.write_bytes(bytes(8 * PAGE))
         self.arena = Arena.anonymous("2M")
-        self.device = self.arena.zram("pages", 8 * PAGE, codec="lz4", recompress=["zstd:3"], backing=self.path)
+        self.device = self.arena.zram(
+            "pages", 8 * PAGE, codec="lz4", recompress=["zstd:3"], backing=self.path, strict=True
+        )
         self.pages = {0: TEXT, 1: NOISE, 2: b"12345678" * 512, 3: NOISE[::-1], 4: bytes(PAGE)}
         for index, data in self.pages.items():
             if index != 4:

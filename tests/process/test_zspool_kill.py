@@ -16,7 +16,7 @@ from mempools import Arena
 from mempools.check import steps
 
 POOLS = Path(__file__).parents[2] / "src" / "mempools" / "pools"
-MODULES = "zstable", "zspin", "zspage", "zsalloc", "zscompact", "zsmend"
+MODULES = "zstable", "zspin", "zspage", "zsalloc", "zsretire", "zscompact", "zsmend"
 NBYTES = 2000  # two objects a page
 
 

@@ -31,6 +31,7 @@ from cython.cimports.mempools.pools.zramcheck import (
 )
 from cython.cimports.mempools.pools.zramslot import zram_total_pages
 from cython.cimports.mempools.pools.zramtable import (
+    PRIORITY_SHIFT,
     ZRAM_HUGE,
     ZRAM_IDLE,
     ZRAM_INCOMPRESSIBLE,
@@ -151,7 +152,7 @@ def states(pages: ZramPages, first: object, last: object) -> list:
                 + ("w" if flags & cython.cast(uint32_t, ZRAM_WB) else ".")
                 + ("h" if flags & cython.cast(uint32_t, ZRAM_HUGE) else ".")
                 + ("i" if flags & cython.cast(uint32_t, ZRAM_IDLE) else ".")
-                + ("r" if flags >> 19 & 3 else ".")
+                + ("r" if flags >> PRIORITY_SHIFT & 3 else ".")
                 + ("n" if flags & cython.cast(uint32_t, ZRAM_INCOMPRESSIBLE) else ".")
             )
             found.append((i, read_once32(cython.address(pages.z.pages[i].time), b"zramscan.state"), letters))

@@ -4,7 +4,7 @@ Purpose. A page is a word, which says where its content is, and flags, which say
 flags: who holds it, and which entry of its journal says what it is about.
 Guarantee. A page changes by one store of its flags, which unlocks it at once: whoever dies before that store has changed nothing,
 whoever dies after it has changed the page and nothing else is lost. Process-safe, not lock-free.
-Price. Two swaps of a word of this process to use its journal, one swap to lock a page, a store to unlock it.
+Price. A swap and a store of a word of this process to use its journal, a swap to lock a page, a store to unlock it.
 Precondition. Not for C signal handlers. Under a page's lock nobody waits for anything, allocates, or runs Python.
 
   what runs | beside the same page                          | beside another page

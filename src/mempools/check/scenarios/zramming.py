@@ -37,11 +37,18 @@ from cython.cimports.mempools.check.scenarios.zramstage import (
 from cython.cimports.mempools.check.scenarios.zsstage import MARK, free_object
 from cython.cimports.mempools.check.scenes import register_scene
 from cython.cimports.mempools.check.state import Engine
-from cython.cimports.mempools.machine.atomics import read_once, smp_mb, this_module_step, write_once
+from cython.cimports.mempools.machine.atomics import read_once, read_once32, smp_mb, this_module_step, write_once
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.status import BUSY, OK, STALE
-from cython.cimports.mempools.pools.zramslot import block_claim, block_release, page_change, zram_look
-from cython.cimports.mempools.pools.zramtable import ZRAM_WB, Held, ZramRef, page_trylock
+from cython.cimports.mempools.pools.zramslot import (
+    block_claim,
+    block_release,
+    page_change,
+    page_mark,
+    page_unmark,
+    zram_look,
+)
+from cython.cimports.mempools.pools.zramtable import ZRAM_PP, ZRAM_WB, Held, ZramRef, page_trylock
 from cython.cimports.mempools.pools.zspin import Pinned, zs_pin, zs_unpin
 
 register_module(cython.address(this_module_step))
@@ -92,6 +99,17 @@ def trydiscard(arg: cython.p_void) -> cython.void:
     if actor.status == OK:
         page_change(z, cython.address(held), 0, 0, 2, 0, 0)
         finish(z, cython.address(held))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def mark_it(arg: cython.p_void) -> cython.void:
+    """Post-processing chooses page 1, and gives it up."""
+    z: cython.pointer(ZramRef) = z_of(me(stage_of(arg)))
+    flags: uint32_t = read_once32(cython.address(z.pages[1].flags), b"zramming.mark")
+    if page_mark(z, 1, flags, ZRAM_PP):
+        page_unmark(z, 1, ZRAM_PP)
 
 
 @cython.cfunc
@@ -187,6 +205,15 @@ def scene_write_read(e: cython.pointer(Engine), memory: cython.p_char, nbytes: u
     if set_pages(e, memory, 1) == cython.NULL:
         return -1
     return play(e, final_one, write_it, read_it, cython.NULL)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_mark(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    if set_pages(e, memory, 0) == cython.NULL:
+        return -1
+    return play(e, final_repeats, repeat_word, mark_it, look_at_word)
 
 
 @cython.cfunc
@@ -330,4 +357,12 @@ register_scene(
     2,
     SCENE_BYTES,
     scene_two_make,
+)
+register_scene(
+    b"zram.mark",
+    b"a page is chosen and given up while another changes it and a third looks at it: its flags are about its word",
+    b"I24",
+    3,
+    SCENE_BYTES,
+    scene_mark,
 )

@@ -29,6 +29,7 @@ from cython.cimports.mempools.check.scenarios.zsstage import (
     OBJECT,
     alloc,
     class_,
+    end_reading,
     free_object,
     geometry,
     lock,
@@ -38,6 +39,7 @@ from cython.cimports.mempools.check.scenarios.zsstage import (
     read_object,
     retire_object,
     set_objects,
+    set_reader,
     unpin,
 )
 from cython.cimports.mempools.check.scenes import register_scene
@@ -241,10 +243,11 @@ def scene_freer_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: u
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_retirer_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    if set_objects(e, memory, OWNER_STRUCT) == cython.NULL:
+    stage: cython.pointer(Stage) = set_objects(e, memory, OWNER_STRUCT)
+    if stage == cython.NULL or set_reader(stage, 2) != 0:
         return -1
     e.may_die = 1
-    return play(e, final_freed, retire_it, recover_the_first, read_it)
+    return play(e, final_freed, retire_it, recover_the_first, end_reading)
 
 
 @cython.cfunc

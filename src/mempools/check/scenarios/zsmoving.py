@@ -17,8 +17,6 @@ from cython.cimports.mempools.check.scenarios.stage import (
     me,
     nr_owned,
     play,
-    read_block,
-    slot_of,
     stage_of,
     write_block,
 )
@@ -31,6 +29,7 @@ from cython.cimports.mempools.check.scenarios.zsstage import (
     ZS_NBYTES,
     alloc,
     class_,
+    end_reading,
     free_object,
     geometry,
     lock,
@@ -41,6 +40,7 @@ from cython.cimports.mempools.check.scenarios.zsstage import (
     read_object,
     retire_object,
     set_objects,
+    set_reader,
     unpin,
 )
 from cython.cimports.mempools.check.scenes import register_scene
@@ -59,8 +59,6 @@ from cython.cimports.mempools.pools.zspin import Pinned, zs_pin
 from cython.cimports.mempools.pools.zstable import INLINE_CELLS, index_of, name_block, zs_cell, zs_root
 
 register_module(cython.address(this_module_step))
-
-_reading = cython.declare(Pinned[4])  # by process slot
 
 # What an actor finds: [0] how often it was served, [1] what it read, [2] the status of its last call.
 
@@ -151,18 +149,6 @@ def read_it(arg: cython.p_void) -> cython.void:
         actor.found[0] += 1
         if actor.found[1] != MARK:
             engine_fail(b"a reader finds the bytes of another object")
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def end_reading(arg: cython.p_void) -> cython.void:
-    """The end of what set_reader has begun."""
-    actor: cython.pointer(Actor) = me(stage_of(arg))
-    pinned: Pinned = _reading[slot_of(actor)]  # a copy: each execution begins with what the setup has left
-    if read_block(pinned.object) != MARK:
-        engine_fail(b"a reader finds the bytes of another object")
-    unpin(actor, cython.address(pinned))
 
 
 @cython.cfunc
@@ -418,20 +404,6 @@ def set_empty_zspage(stage: cython.pointer(Stage)) -> cython.int:
         if free_object(actor, handles[i]) != OK:
             return -1
     return 0
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def set_reader(stage: cython.pointer(Stage), i: cython.int) -> cython.int:
-    """Actor i is reading the object from the start."""
-    actor: cython.pointer(Actor) = cython.address(stage.actors[i])
-    return (
-        zs_pin(
-            cython.address(actor.pool), geometry(actor), actor.found[OBJECT], cython.address(_reading[slot_of(actor)])
-        )
-        - OK
-    )
 
 
 @cython.cfunc

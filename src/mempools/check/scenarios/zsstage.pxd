@@ -17,6 +17,9 @@ cdef enum:
 
 cdef Stage *set_objects(Engine *e, char *memory, uint32_t owner) noexcept nogil
 cdef uint64_t new_object(Actor *actor, uint32_t owner, uint64_t mark) noexcept nogil
+# Actor i is reading the object from the start; the body that ends it.
+cdef int set_reader(Stage *stage, int i) noexcept nogil
+cdef void end_reading(void *arg) noexcept nogil
 cdef Geometry *geometry(Actor *actor) noexcept nogil
 cdef uint64_t class_(Actor *actor) noexcept nogil
 cdef void lock(Actor *actor, uint64_t c) noexcept nogil

@@ -18,11 +18,13 @@ from cython.cimports.mempools.check.scenarios.stage import (
     Actor,
     Stage,
     arena_wrong,
+    me,
     read_block,
     set_arena,
     set_pool,
     set_stage,
     slot_of,
+    stage_of,
     write_block,
 )
 from cython.cimports.mempools.check.state import Engine
@@ -53,6 +55,7 @@ from cython.cimports.mempools.pools.zstable import (
 
 register_module(cython.address(this_module_step))
 
+_reading = cython.declare(Pinned[4])  # by process slot: what set_reader has begun
 _A_WHILE = cython.declare(uint64_t, 20_000_000)  # for a lock whose holder may die: then again, for somebody recovers it
 _PAGES = cython.declare(uint64_t, 4)  # of the pool: two zspages, two that are free
 _ROOT_PAGES = cython.declare(uint64_t, (root_nbytes(geometry_of(MIN_CHAIN)) + 4095) // 4096)
@@ -141,6 +144,20 @@ def set_objects(e: cython.pointer(Engine), memory: cython.p_char, owner: uint32_
     return stage
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def set_reader(stage: cython.pointer(Stage), i: cython.int) -> cython.int:
+    """Actor i is reading the object from the start."""
+    actor: cython.pointer(Actor) = cython.address(stage.actors[i])
+    return (
+        zs_pin(
+            cython.address(actor.pool), geometry(actor), actor.found[OBJECT], cython.address(_reading[slot_of(actor)])
+        )
+        - OK
+    )
+
+
 # ---- what bodies are made of
 
 
@@ -185,6 +202,18 @@ def unpin(actor: cython.pointer(Actor), pinned: cython.pointer(Pinned)) -> cytho
     handle: uint64_t = pinned.handle
     if zs_unpin(cython.address(actor.pool), pinned):
         free_object(actor, handle)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def end_reading(arg: cython.p_void) -> cython.void:
+    """The end of what set_reader has begun."""
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    pinned: Pinned = _reading[slot_of(actor)]  # a copy: each execution begins with what the setup has left
+    if read_block(pinned.object) != MARK:
+        engine_fail(b"a reader finds the bytes of another object")
+    unpin(actor, cython.address(pinned))
 
 
 @cython.cfunc
