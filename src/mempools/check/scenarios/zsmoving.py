@@ -17,6 +17,7 @@ from cython.cimports.mempools.check.scenarios.stage import (
     me,
     nr_owned,
     play,
+    slot_of,
     stage_of,
     write_block,
 )
