@@ -73,6 +73,45 @@ def test_a_child_sees_what_the_parent_wrote_and_the_other_way(store):
     store.check()
 
 
+def test_a_store_without_any_room_is_read_and_emptied_by_a_new_process(store):
+    """Reading and deleting take no memory of the arena."""
+    nr = 0
+    with pytest.raises(mp.Exhausted):
+        while True:
+            store[str(nr)] = bytes(4000)
+            nr += 1
+    with pytest.raises(mp.Exhausted):
+        while True:
+            store[f"small{nr}"] = b"x"
+            nr += 1
+    keys = list(store)
+
+    def work():
+        for key in keys:
+            assert store[key] in (bytes(4000), b"x")
+            del store[key]
+
+    assert ended(forked(work)) == 0
+    assert len(store) == 0
+    store.check()
+
+
+def test_a_private_arena_is_a_copy_in_a_child():
+    with mp.Arena("2M") as arena:
+        store = arena.store("s", codec="none")
+        store["k"] = b"parent"
+
+        def work():
+            assert store["k"] == b"parent"
+            store["k"] = b"child"
+            del store["k"]
+            store.check()
+
+        assert ended(forked(work)) == 0
+        assert store["k"] == b"parent"
+        store.check()
+
+
 def test_readers_beside_a_writer(store):
     writer = forked(lambda: write_for_ever(store, 1))
     try:

@@ -219,6 +219,20 @@ def test_a_small_value_costs_little(store):
     assert overhead < 24 + 12 + 32 + (stats.stored_bytes / 500) / 50 + 8
 
 
+@pytest.mark.parametrize("nbytes", [4096, 6000, 9300, 17_000, 33_000, 100_000])
+def test_a_value_beyond_a_page_costs_little_more(nbytes):
+    """Classes are few there: what would leave much of one over is stored in pages and a rest."""
+    with mp.Arena("16M") as arena:
+        store = arena.store("s", codec="none")
+        before = store.stats().memory_bytes
+        nr = 8_000_000 // nbytes
+        for i in range(nr):
+            store[str(i)] = i.to_bytes(4, "little") * (nbytes // 4)
+        assert store.stats().memory_bytes - before < 1.08 * store.stats().stored_bytes
+        assert all(store[str(i)] == i.to_bytes(4, "little") * (nbytes // 4) for i in range(nr))
+        store.check()
+
+
 def test_iteration_beside_changes(plain):
     plain.update({str(i): b"v" for i in range(2000)})
     seen = []

@@ -20,7 +20,7 @@ from cython.cimports.mempools.objects.zsclasses import ZsClasses
 from cython.cimports.mempools.parts.ownermap import count_owner
 from cython.cimports.mempools.parts.robustlock import robust_holder
 from cython.cimports.mempools.parts.status import CORRUPT, EXHAUSTED, NOT_REGISTERED, OK, TABLE_FULL, TIMED_OUT
-from cython.cimports.mempools.pools.hashentry import LARGE_OBJECT, SMALL_OBJECT, Item, Key, entry_new, entry_retire
+from cython.cimports.mempools.pools.hashentry import SMALL_OBJECT, Item, Key, entry_new, entry_retire, entry_size
 from cython.cimports.mempools.pools.hashscan import SCAN_END
 from cython.cimports.mempools.pools.hashtable import NR_STRIPES, index_is_there, index_nr_buckets, stripe_of
 from cython.cimports.mempools.pools.zstable import ZS_SHIFT
@@ -101,7 +101,7 @@ class StoreEntries(ZsClasses):
         """A filled entry of this process's own."""
         status: cython.int
         tries: cython.int = 0
-        size: uint64_t = LARGE_OBJECT
+        size: uint64_t = entry_size(self.g, key.nbytes + nr_stored)
         item.handle = 0
         while True:
             if nr_stored > _LARGE and not self.has_room(nr_stored):

@@ -19,7 +19,7 @@ cdef enum:
     ENTRY_BYTES = 16           # header
     SPILLED_BYTES = 32         # header of an entry with parts
     PART_BYTES = 8             # header of a part
-    # what an entry with parts and all its parts but the last have: as much as there is, or, where pages are scattered, a page
+    # what an entry with parts and all its parts but the last have: as much as there is, or a page
     LARGE_OBJECT = 0x10000
     SMALL_OBJECT = 4096
 
@@ -64,4 +64,5 @@ cdef int entry_walk(PoolRef *pool, Geometry *g, Found *found, uint64_t skip, uin
 cdef int entry_new(PoolRef *pool, Geometry *g, Key *key, uint64_t codec, uint64_t nr_logical, const char *data, uint64_t nr_stored, uint64_t size, Item *item, uint64_t timeout_ns) noexcept nogil
 cdef int entry_give(PoolRef *pool, Geometry *g, uint64_t handle, uint64_t parts, uint64_t owner) noexcept nogil
 cdef int entry_retire(PoolRef *pool, Geometry *g, Item *item, uint64_t timeout_ns) noexcept nogil
+cdef uint64_t entry_size(Geometry *g, uint64_t nr) noexcept nogil
 cdef uint64_t entry_taken(Geometry *g, Item *item) noexcept nogil

@@ -40,6 +40,7 @@ from cython.cimports.mempools.pools.zsgeometry import Geometry, class_of
 from cython.cimports.mempools.pools.zsgive import zs_give, zs_look
 from cython.cimports.mempools.pools.zspin import Pinned, zs_pin, zs_unpin
 from cython.cimports.mempools.pools.zsretire import zs_retire
+from cython.cimports.mempools.pools.zstable import ZS_SHIFT
 
 register_module(cython.address(this_module_step))
 
@@ -54,6 +55,32 @@ def parts_of(nr: uint64_t, size: uint64_t) -> uint64_t:
     if nr + ENTRY_BYTES <= size:
         return 0
     return (nr - (size - SPILLED_BYTES) - 1) // (size - PART_BYTES) + 1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def share_of(g: cython.pointer(Geometry), nbytes: uint64_t) -> uint64_t:
+    """What an object takes of its zspage, with its part of what is left over there, its cell and its descriptor."""
+    c: cython.int = class_of(g, nbytes)
+    return ((cython.cast(uint64_t, g.shapes[c].pages) << ZS_SHIFT) + 64) // g.shapes[c].objs + 8
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def entry_size(g: cython.pointer(Geometry), nr: uint64_t) -> uint64_t:
+    """Of what objects an entry with so many bytes of key and stored value is best made: beyond a page classes are few, so pages
+    and a rest may take less by a sixteenth. Otherwise of one object, or of as few as there can be."""
+    one: uint64_t
+    parts: uint64_t
+    if nr + ENTRY_BYTES <= SMALL_OBJECT or nr + ENTRY_BYTES > LARGE_OBJECT:
+        return LARGE_OBJECT
+    one = share_of(g, nr + ENTRY_BYTES)
+    parts = parts_of(nr, SMALL_OBJECT)
+    nr -= SMALL_OBJECT - SPILLED_BYTES + (parts - 1) * (SMALL_OBJECT - PART_BYTES)
+    parts = parts * share_of(g, SMALL_OBJECT) + share_of(g, PART_BYTES + nr)
+    return SMALL_OBJECT if parts + one // 16 < one else LARGE_OBJECT
 
 
 @cython.cfunc

@@ -12,16 +12,20 @@ from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.check.scenarios.stage import (
     NR_FOUND,
     STAGE_BYTES,
+    Actor,
     Stage,
+    me,
     play,
     recover_both,
     recover_the_first,
     stage_of,
 )
 from cython.cimports.mempools.check.scenarios.storestage import (
+    LINES,
     RETIRED,
     delete_a_left,
     end_left,
+    fill_buckets,
     final_a,
     final_both,
     geometry,
@@ -29,6 +33,8 @@ from cython.cimports.mempools.check.scenarios.storestage import (
     get_a,
     get_always,
     give_item,
+    lines_of,
+    lines_taken,
     put,
     put_a_left,
     set_store,
@@ -40,13 +46,50 @@ from cython.cimports.mempools.check.state import Engine
 from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.machine.atomics import this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
+from cython.cimports.mempools.parts.status import OK
+from cython.cimports.mempools.pools.hashcommit import index_lock, index_unlock
 from cython.cimports.mempools.pools.hashsplit import index_split
-from cython.cimports.mempools.pools.hashtable import FIRST_BUCKETS, index_nr_buckets
+from cython.cimports.mempools.pools.hashtable import FIRST_BUCKETS, free_slot, index_nr_buckets, stripe_of
 
 register_module(cython.address(this_module_step))
 
+_SLICE = cython.declare(uint64_t, 20_000_000)
+
+
+# ---- bodies
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def take_line(arg: cython.p_void) -> cython.void:
+    """For a full bucket."""
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    pool: cython.pointer(PoolRef) = cython.address(actor.pool)
+    slot: cython.pointer(uint64_t) = cython.NULL
+    while index_lock(pool, stripe_of(pool, LINES), _SLICE) != OK:
+        pass
+    actor.status = free_slot(pool, LINES, cython.address(slot))
+    index_unlock(pool, stripe_of(pool, LINES))
+
 
 # ---- end conditions
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def final_line_died(arg: cython.p_void) -> cython.p_const_char:
+    stage: cython.pointer(Stage) = stage_of(arg)
+    pool: cython.pointer(PoolRef) = cython.address(stage.actors[2].pool)
+    slot: cython.pointer(uint64_t) = cython.NULL
+    if index_lock(pool, stripe_of(pool, LINES), 0) != OK:
+        return b"a stripe's lock is still held"
+    if lines_taken(stage) != lines_of(stage, LINES):
+        return b"a line is in no chain, and cannot be had"
+    if free_slot(pool, LINES, cython.address(slot)) != OK or lines_of(stage, LINES) != 1:
+        return b"a line cannot be had after a death"
+    return cython.NULL
 
 
 @cython.cfunc
@@ -163,6 +206,18 @@ def scene_hashsplit_dies(e: cython.pointer(Engine), memory: cython.p_char, nbyte
     return play(e, final_split_died, split, recover_the_first, get_always)
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_hashtable_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_store(e, memory, 0, FIRST_BUCKETS)
+    if stage == cython.NULL:
+        return -1
+    fill_buckets(stage)
+    e.may_die = 1
+    return play(e, final_line_died, take_line, recover_the_first, cython.NULL)
+
+
 register_scene(
     b"hashcommit.put-dies",
     b"a writer is killed anywhere and mended, beside a reader: the old value or the new one, and what was seen stays",
@@ -202,4 +257,12 @@ register_scene(
     3,
     STAGE_BYTES,
     scene_hashsplit_dies,
+)
+register_scene(
+    b"hashtable.dies",
+    b"a process that takes a further line for a bucket is killed anywhere and mended: the line is the chain's, or nobody's",
+    b"I28",
+    2,
+    STAGE_BYTES,
+    scene_hashtable_dies,
 )

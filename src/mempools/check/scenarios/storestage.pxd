@@ -13,6 +13,8 @@ cdef enum:
     LEFT = 1
     IF_ABSENT = 2
 
+    LINES = 2                  # a bucket of another stripe than the keys'
+
 cdef Geometry *geometry() noexcept nogil
 cdef uint64_t class_() noexcept nogil
 cdef int new_item(Actor *actor, int which, uint64_t mark, Item *item) noexcept nogil
@@ -35,3 +37,6 @@ cdef const char *store_wrong(Stage *stage, uint64_t nr) noexcept nogil
 cdef const char *final_a(void *arg) noexcept nogil
 cdef const char *final_both(void *arg) noexcept nogil
 cdef uint64_t key_word(int which) noexcept nogil
+cdef void fill_buckets(Stage *stage) noexcept nogil
+cdef uint64_t lines_of(Stage *stage, uint64_t bucket) noexcept nogil
+cdef uint64_t lines_taken(Stage *stage) noexcept nogil

@@ -51,14 +51,18 @@ from cython.cimports.mempools.pools.hashscan import IndexReport, index_check_obj
 from cython.cimports.mempools.pools.hashsplit import index_split
 from cython.cimports.mempools.pools.hashtable import (
     FIRST_BUCKETS,
+    LINE_WORDS,
+    NR_LINE_SLOTS,
     NR_STRIPES,
     STORE_CHAIN,
+    IndexRoot,
     bucket_line,
     bucket_of,
     grow_buckets,
     half_of,
     index_root,
     index_root_nbytes,
+    next_line,
 )
 from cython.cimports.mempools.pools.zsgeometry import Geometry, class_of, geometry_of
 from cython.cimports.mempools.pools.zsmend import ClassReport, report_wrong, zs_check
@@ -459,3 +463,41 @@ def final_both(arg: cython.p_void) -> cython.p_const_char:
     if get(cython.address(stage.actors[2]), 0) == 0 or get(cython.address(stage.actors[2]), 1) == 0:
         return b"a key is missing"
     return store_wrong(stage, 2)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def fill_buckets(stage: cython.pointer(Stage)) -> cython.void:
+    """Buckets LINES and LINES + 1 are full of words that nobody looks at."""
+    i: uint64_t
+    for i in range(NR_LINE_SLOTS):
+        write_once(bucket_line(cython.address(stage.actors[0].pool), LINES) + i, 1, b"storestage.full")
+        write_once(bucket_line(cython.address(stage.actors[0].pool), LINES + 1) + i, 1, b"storestage.full")
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def lines_of(stage: cython.pointer(Stage), bucket: uint64_t) -> uint64_t:
+    """How many further lines a bucket's chain has."""
+    nr: uint64_t = 0
+    pool: cython.pointer(PoolRef) = cython.address(stage.actors[2].pool)
+    line: cython.pointer(uint64_t) = next_line(pool, bucket_line(pool, bucket))
+    while line != cython.NULL and nr < FIRST_BUCKETS:
+        nr += 1
+        line = next_line(pool, line)
+    return nr
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def lines_taken(stage: cython.pointer(Stage)) -> uint64_t:
+    """How many further lines are a stripe's."""
+    nr: uint64_t = 0
+    i: uint64_t
+    r: cython.pointer(IndexRoot) = index_root(cython.address(stage.actors[2].pool))
+    for i in range(FIRST_BUCKETS):
+        nr += read_once(r.first_lines + i * LINE_WORDS + NR_LINE_SLOTS, b"storestage.lines") != 0
+    return nr

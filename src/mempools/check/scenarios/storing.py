@@ -24,11 +24,13 @@ from cython.cimports.mempools.check.scenarios.storestage import (
     IF_ABSENT,
     ITEM,
     LEFT,
+    LINES,
     RETIRED,
     class_,
     delete,
     delete_a,
     end_left,
+    fill_buckets,
     final_a,
     final_both,
     geometry,
@@ -37,6 +39,8 @@ from cython.cimports.mempools.check.scenarios.storestage import (
     get_always,
     give_item,
     key_word,
+    lines_of,
+    lines_taken,
     put,
     put_a,
     put_a_left,
@@ -52,7 +56,7 @@ from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.status import OK, TIMED_OUT
 from cython.cimports.mempools.pools.hashentry import ENTRY_BYTES
 from cython.cimports.mempools.pools.hashscan import SCAN_END, index_scan
-from cython.cimports.mempools.pools.hashtable import FIRST_BUCKETS, index_nr_buckets
+from cython.cimports.mempools.pools.hashtable import FIRST_BUCKETS, free_slot, index_nr_buckets
 from cython.cimports.mempools.pools.zsalloc import zs_alloc
 from cython.cimports.mempools.pools.zscompact import move_locked
 from cython.cimports.mempools.pools.zspage import class_lock, class_unlock, regroup_locked, zspage_of
@@ -211,6 +215,18 @@ def move_a(arg: cython.p_void) -> cython.void:
     class_unlock(pool, c)
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def take_own_line(arg: cython.p_void) -> cython.void:
+    """For a bucket of its own stripe, whose lock nobody else wants."""
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    slot: cython.pointer(uint64_t) = cython.NULL
+    actor.status = free_slot(
+        cython.address(actor.pool), LINES + cython.cast(uint64_t, engine_cpu()), cython.address(slot)
+    )
+
+
 # ---- end conditions
 
 
@@ -274,6 +290,18 @@ def final_split_twice(arg: cython.p_void) -> cython.p_const_char:
     if nr != cython.cast(uint64_t, (stage.actors[0].status == OK) + (stage.actors[1].status == OK)) or nr == 0:
         return b"there are not as many buckets as were split"
     return final_a(arg)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def final_lines(arg: cython.p_void) -> cython.p_const_char:
+    stage: cython.pointer(Stage) = stage_of(arg)
+    if stage.actors[0].status != OK or stage.actors[1].status != OK:
+        return b"a line cannot be had, though there are some"
+    if lines_of(stage, LINES) != 1 or lines_of(stage, LINES + 1) != 1 or lines_taken(stage) != 2:
+        return b"a line is two chains', or one has gone astray"
+    return cython.NULL
 
 
 # ---- the scenes
@@ -462,6 +490,17 @@ def scene_hashsplit_same(e: cython.pointer(Engine), memory: cython.p_char, nbyte
     return play(e, final_split_twice, split, split, cython.NULL)
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_hashtable_two(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_store(e, memory, 0, FIRST_BUCKETS)
+    if stage == cython.NULL:
+        return -1
+    fill_buckets(stage)
+    return play(e, final_lines, take_own_line, take_own_line, cython.NULL)
+
+
 register_scene(
     b"hashindex.put-get",
     b"a value is replaced, and what goes out is freed, while a reader looks twice: whole values, never an older one later",
@@ -605,4 +644,12 @@ register_scene(
     2,
     STAGE_BYTES,
     scene_hashsplit_same,
+)
+register_scene(
+    b"hashtable.two",
+    b"two full buckets of two stripes get a further line each: no line twice",
+    b"",
+    2,
+    STAGE_BYTES,
+    scene_hashtable_two,
 )
