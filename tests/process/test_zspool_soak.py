@@ -151,5 +151,7 @@ def test_random_kills(soak_seconds):
         soak = Soak(place.arena, roles, place.check, 20261126)
         soak.run(soak_seconds)
         stats = place.pool.stats()
-        print(f"{soak}; {stats.moved} objects moved, {stats.skipped} passed by, {stats.pages_compacted} pages came back")
+        print(
+            f"{soak}; {stats.moved} objects moved, {stats.skipped} passed by, {stats.pages_compacted} pages came back"
+        )
     assert soak.rounds

@@ -52,9 +52,9 @@ from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.owners import OWNER_STRUCT
 from cython.cimports.mempools.parts.status import BUSY, NOT_A_BLOCK, OK, STALE
 from cython.cimports.mempools.pools.genpool import NEAR_FIT, genpool_alloc_algo
+from cython.cimports.mempools.pools.zsalloc import zs_alloc
 from cython.cimports.mempools.pools.zsgeometry import Geometry, class_of
 from cython.cimports.mempools.pools.zsmend import ClassReport, zs_check
-from cython.cimports.mempools.pools.zsalloc import zs_alloc
 from cython.cimports.mempools.pools.zspage import class_lock, class_unlock, install_locked
 from cython.cimports.mempools.pools.zspin import Pinned, zs_pin
 from cython.cimports.mempools.pools.zstable import INLINE_CELLS, index_of, name_block, zs_cell, zs_root
