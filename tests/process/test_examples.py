@@ -34,7 +34,7 @@ SAID = {  # patterns, a line each
     ],
     "swap_file": [
         "row 12345, price 26.63",
-        "1252 KiB in less than half of the memory: True",
+        "1252 KiB of rows",
         "half of it is zeros again: True",
         "pages came back: True",
     ],

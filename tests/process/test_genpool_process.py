@@ -537,7 +537,7 @@ def test_random_kills(soak_seconds):
     finally:
         print(f"{kills} random kills, {checks} times all were ended and all was compared")
     scene.end()
-    assert kills > 100
+    assert kills > 10
 
 
 def test_an_inherited_block_is_not_the_child_s_even_in_its_parent_s_slot():

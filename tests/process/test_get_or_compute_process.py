@@ -183,6 +183,7 @@ def test_a_kill_at_any_step_leaves_the_value_to_the_next(store, stride):
         store.get_or_compute("k", lambda: b"v")
     numbers = [n for n, (_, site) in enumerate(hook.steps, 1) if site != "flights.search"]
     assert len(numbers) > 20
+    ended = []
     for n in numbers[::stride]:
         store.pop("k", None)
 
@@ -191,11 +192,13 @@ def test_a_kill_at_any_step_leaves_the_value_to_the_next(store, stride):
             with steps.kill_at(n):
                 store.get_or_compute("k", lambda: b"v")
 
-        assert in_child(killed) == -signal.SIGKILL
+        ended.append(in_child(killed))
         assert store.get_or_compute("k", lambda: b"v") == b"v"
         store.arena.recover()
         assert table(store).look() == (0, [])
         store.check()
+    # The child may need a few steps less than this process did: then it has ended before the last ones.
+    assert set(ended) <= {0, -signal.SIGKILL} and ended.count(0) < len(ended) // 4
 
 
 def test_a_kill_with_a_flight_claimed_and_the_lock_held(store):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from children import start, status_of
+from fastcodec import FAST
 
 from mempools import Arena
 from mempools.check import steps
@@ -30,7 +31,7 @@ class Scene:
         self.path.write_bytes(bytes(8 * PAGE))
         self.arena = Arena.anonymous("2M")
         self.device = self.arena.zram(
-            "pages", 8 * PAGE, codec="lz4", recompress=["zstd:3"], backing=self.path, strict=True
+            "pages", 8 * PAGE, codec=FAST, recompress=["zstd:3"], backing=self.path, strict=True
         )
         self.pages = {0: TEXT, 1: NOISE, 2: b"12345678" * 512, 3: NOISE[::-1], 4: bytes(PAGE)}
         for index, data in self.pages.items():
@@ -158,7 +159,7 @@ def limited(scene):
 
 def make(scene):
     yield
-    scene.arena.zram("other", "64K", codec="lz4")
+    scene.arena.zram("other", "64K", codec=FAST)
 
 
 def recover(scene):
@@ -204,7 +205,7 @@ def mend(scene, operation):
     if operation is limited:
         scene.device.mem_limit = 0
     if operation is make:
-        other = scene.arena.zram("other", "64K", codec="lz4")
+        other = scene.arena.zram("other", "64K", codec=FAST)
         other.write_page(0, TEXT)
         other.check()
         other.destroy(force=True)

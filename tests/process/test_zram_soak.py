@@ -12,6 +12,7 @@ import zlib
 
 import pytest
 from children import in_child, start, status_of
+from fastcodec import FAST
 
 from mempools import Arena, Busy, Exhausted
 from mempools.check import steps
@@ -51,7 +52,7 @@ class Ground:
         self.path.write_bytes(bytes(BLOCKS * PAGE))
         self.arena = Arena.anonymous("4M")
         self.device = self.arena.zram(
-            "pages", PAGES * PAGE, codec="lz4", recompress=["zstd:1"], backing=self.path, compressed_writeback=True
+            "pages", PAGES * PAGE, codec=FAST, recompress=["zstd:1"], backing=self.path, compressed_writeback=True
         )
         self.board = mmap.mmap(-1, PAGES * 8)
 

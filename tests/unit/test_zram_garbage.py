@@ -6,6 +6,7 @@ import random
 
 import pytest
 from children import in_child
+from fastcodec import FAST
 
 from mempools import Arena, Corrupt, PoolError
 
@@ -29,7 +30,7 @@ def page(seed):
 def make(path, backing):
     backing.write_bytes(bytes(8 * PAGE))
     with Arena.file(path, "1M") as arena:
-        device = arena.zram("pages", PAGES * PAGE, codec="lz4", recompress=["zstd:1"], backing=backing)
+        device = arena.zram("pages", PAGES * PAGE, codec=FAST, recompress=["zstd:1"], backing=backing)
         for index in range(PAGES - 4):
             device.write_page(index, page(index))
         device.writeback(pages=[(0, 3)])
