@@ -13,7 +13,7 @@ from mempools.errors import Exhausted, PoolError
 from mempools.store import Store, StoreStats
 
 STORE = "files"
-_SAMPLE_FILES = 64
+_SAMPLE_FILES = 256
 _SAMPLE_BYTES = 64 << 10  # of each
 _MAX_FILE = 1 << 30
 _LEAST = 1 << 20
@@ -46,8 +46,8 @@ def guess(directory: str, tree: Tree, codec: codecs.Codec) -> int:
     ratio = stored / logical if logical else 1.0
     total = sum(112 + len(os.fsencode(path)) + int(nbytes * ratio) for path, nbytes in tree.nbytes.items())
     total += len(tree.encode()) // 2
-    # A sixty-fourth for the owner map, a hundred-and-twenty-eighth for the table; the rest is doubt about the sample.
-    return int(total * 1.12) + _LEAST
+    # A sixteenth or so for what size classes round up; the rest is doubt about the sample: too small means to pack twice.
+    return int(total * 1.16) + _LEAST
 
 
 def pack(directory: str, name: str, *, size: int | None = None, codec: str | None = None) -> Packed:

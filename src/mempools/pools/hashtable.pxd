@@ -15,7 +15,7 @@ from mempools.layout.refs cimport PoolRef
 from mempools.pools.zstable cimport NR_SEGMENTS
 
 cdef enum:
-    STORE_CHAIN = 8            # pages of a zspage of a store
+    STORE_CHAIN = 4            # pages of a zspage of a store: with 8 a store of few values of many sizes is mostly holes
     NR_STRIPES = 64
     LINE_WORDS = 8
     NR_LINE_SLOTS = 7
