@@ -82,7 +82,7 @@ mutants: build
 
 # The marked tests: slow ones whole, random kills for SOAK_SECONDS.
 soak: build
-	$(run) MEMPOOLS_SOAK_SECONDS=$(SOAK_SECONDS) python -m pytest -m "slow or kill" --timeout=$$(( $(SOAK_SECONDS) + 300 )) $(PYTEST_ARGS)
+	$(run) MEMPOOLS_SOAK_SECONDS=$(SOAK_SECONDS) python -m pytest -n auto -m "slow or kill" --timeout=$$(( $(SOAK_SECONDS) + 300 )) $(PYTEST_ARGS)
 
 dist: $(VENV)/.tools
 	$(run) python -m build
