@@ -75,6 +75,7 @@ def chunk_format(
     write_once(cython.address(chunk.base), base, b"chunks.format")
     write_once(cython.address(chunk.run), offset if run_nbytes else 0, b"chunks.format")
     write_once(cython.address(chunk.run_nbytes), run_nbytes, b"chunks.format")
+    write_once(cython.address(chunk.whole_nbytes), run_nbytes, b"chunks.format")
     if nr & 7:
         map = cython.cast(cython.pointer(uint64_t), arena.base + chunk_map(offset, nr))
         write_once(

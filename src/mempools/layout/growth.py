@@ -25,6 +25,7 @@ from cython.cimports.mempools.layout.chunks import (
     inside_chunk,
     pool_known,
 )
+from cython.cimports.mempools.layout.offline import chunk_nr, chunk_online
 from cython.cimports.mempools.layout.pages import pages_alloc, pages_free, pages_transfer
 from cython.cimports.mempools.layout.refs import ArenaRef, PoolRef
 from cython.cimports.mempools.layout.structs import (
@@ -167,9 +168,11 @@ def foreign_add(
 @cython.nogil
 @cython.exceptval(check=False)
 def pool_grow(pool: cython.pointer(PoolRef), nr: uint64_t) -> cython.int:
-    """Adds a chunk that holds at least nr granules, or as many as the pool has already where the arena has room."""
+    """Takes a chunk of at least nr granules from the arena that was given back to it, or adds one that holds as many, or as many as
+    the pool has already where the arena has room."""
     arena: cython.pointer(ArenaRef) = pool.arena
     owner: uint32_t = cython.cast(uint32_t, arena.slot[0])
+    chunk: cython.pointer(Chunk)
     offset: uint64_t = 0
     total: uint64_t = 0
     want: uint64_t
@@ -180,7 +183,9 @@ def pool_grow(pool: cython.pointer(PoolRef), nr: uint64_t) -> cython.int:
     if pool.kind == KIND_PAGES or pool.limit or pool.foreign:
         return EXHAUSTED
     for i in range(pool_known(pool)):
-        total += pool.chunks[i].nr
+        if pool.chunks[i].nr >= nr and chunk_online(pool, i) == OK:
+            return OK
+        total += chunk_nr(pool, i)
     want = total if total > _FIRST_CHUNK >> pool.shift else _FIRST_CHUNK >> pool.shift
     if want < nr:
         want = nr
@@ -192,7 +197,15 @@ def pool_grow(pool: cython.pointer(PoolRef), nr: uint64_t) -> cython.int:
             return status
         want = want >> 1 if want >> 1 > nr else nr
     window(b"D:growth.published")
-    runs_transfer(arena, pool.entry, owner, OWNER_STRUCT)
+    chunk = cython.cast(cython.pointer(Chunk), arena.base + offset)
+    # This run alone, not all that are the owner's: pages of other chunks may be on their way (offline.py).
+    pages_transfer(
+        arena,
+        offset >> PAGE_SHIFT,
+        read_once(cython.address(chunk.whole_nbytes), b"growth.published") >> PAGE_SHIFT,
+        owner,
+        OWNER_STRUCT,
+    )
     return OK
 
 

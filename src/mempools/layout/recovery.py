@@ -11,7 +11,7 @@ as that slot, so that a sweep that dies leaves the same trace as the first death
 Order (each step leaves the next ones possible):
   1. directory lock: taken, or found to be the dead one's. Nothing may be destroyed under a sweep.
   2. directory entries that it was making or destroying; pages that it published but did not hand over.
-  3. per pool: what the pool's kind mends (register_mend), which decides who owns each half-moved block. All pools before
+  3. per pool: chunks that it was giving back or taking again (layout/offline.py); what the pool's kind mends (register_mend), which decides who owns each half-moved block. All pools before
      the next step: one may have a say in whose another's blocks are. Then those kinds that sweep their own owner maps
      (register_late_mend).
   4. per pool, the owner maps: every byte of the dead slot is cleared; full bits are forgotten.
@@ -30,6 +30,7 @@ if not cython.compiled:
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.mempools.layout.chunks import pool_load
 from cython.cimports.mempools.layout.growth import runs_transfer
+from cython.cimports.mempools.layout.offline import offline_mend
 from cython.cimports.mempools.layout.refs import ArenaRef, PoolRef
 from cython.cimports.mempools.layout.structs import (
     NR_KINDS,
@@ -97,7 +98,11 @@ def mend_pool(
 ) -> cython.int:
     """Step 3 for one pool: OK, or BUSY."""
     pool: PoolRef
-    if pool_load(arena, index, cython.address(pool)) != OK or pool.kind >= NR_KINDS or mends[pool.kind] == cython.NULL:
+    if pool_load(arena, index, cython.address(pool)) != OK:
+        return OK
+    if mends == _mends:
+        offline_mend(cython.address(pool), slot)
+    if pool.kind >= NR_KINDS or mends[pool.kind] == cython.NULL:
         return OK
     return BUSY if mends[pool.kind](cython.address(pool), slot) == BUSY else OK
 

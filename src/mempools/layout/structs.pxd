@@ -37,6 +37,13 @@ cdef enum:
     KIND_FLIGHTS = 10
     NR_KINDS = 16
 
+    # low byte of Chunk.state; see layout/offline.py
+    CHUNK_ONLINE = 0
+    CHUNK_OFFLINE = 1          # the pages of its last granules are the arena's
+    CHUNK_LEAVING = 2
+    CHUNK_EXTENDING = 3
+    CHUNK_OPENING = 4
+
     # low byte of ProcSlot.state, PoolEntry.state and ShareRecord.state; see the modules that own them
     STATE_FREE = 0
     STATE_SETUP = 1
@@ -104,7 +111,7 @@ cdef struct PoolEntry:         # 256 bytes
     uint64_t serial            # constant while LIVE: which pool this is, of all that the arena ever had
     uint64_t reserved[10]
 
-cdef struct Chunk:             # 128 bytes; constant after its offset is in PoolEntry.head or another chunk's next
+cdef struct Chunk:             # 128 bytes; all but state and run_nbytes are constant once a list of chunks has it
     uint64_t magic
     uint64_t next              # the next older chunk, 0: none
     uint64_t nr                # granules
@@ -115,9 +122,11 @@ cdef struct Chunk:             # 128 bytes; constant after its offset is in Pool
     uint64_t has_device
     uint64_t cookie            # given at add, handed back at alloc (the kernel's "owner")
     uint64_t run               # the chunk's pages: offset and bytes (0, 0: part of the arena's header)
-    uint64_t run_nbytes
+    uint64_t run_nbytes        # as many as it has now: see offline.py
     uint64_t depth             # chunks that are older; at most MAX_CHUNKS - 1
-    uint64_t reserved[4]
+    uint64_t whole_nbytes      # bytes of its pages when it is online
+    uint64_t state             # CHUNK_*; granules that it keeps << 16 | slot of who is at it << 8 | CHUNK_*
+    uint64_t reserved[2]
 
 cdef struct ShareRecord:       # 128 bytes
     uint64_t state             # generation << 16 | slot << 8 | STATE_*

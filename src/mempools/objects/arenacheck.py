@@ -11,6 +11,7 @@ from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.string import memset
 from cython.cimports.mempools.layout.chunks import pool_load
 from cython.cimports.mempools.layout.mapping import Mapping
+from cython.cimports.mempools.layout.offline import chunk_nr
 from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.layout.structs import (
     KIND_PAGES,
@@ -158,7 +159,7 @@ def pools_of(mapping: Mapping) -> list[PoolInfo]:
             continue
         size = avail = 0
         for i in range(pool.nr_chunks):
-            size += pool.chunks[i].nr
+            size += chunk_nr(cython.address(pool), i)
             avail += count_owner(pool.chunks[i].map, pool.chunks[i].summary, pool.chunks[i].nr_words, 0)
         kind = KIND_NAMES.get(pool.kind, f"kind {pool.kind}")
         found.append(

@@ -13,6 +13,7 @@ from cython.cimports.libc.string import memcpy
 from cython.cimports.mempools.layout.chunks import pool_forget, pool_known, pool_update
 from cython.cimports.mempools.layout.directory import PoolConfig, directory_drop, directory_open
 from cython.cimports.mempools.layout.mapping import Mapping
+from cython.cimports.mempools.layout.offline import chunk_nr
 from cython.cimports.mempools.layout.refs import ChunkRef, PoolRef
 from cython.cimports.mempools.layout.structs import NAME_BYTES, NR_SLOTS, STATE_LIVE
 from cython.cimports.mempools.objects.words import to_u64
@@ -331,7 +332,7 @@ class PoolObject:
         nr: uint64_t = 0
         pool_update(self.ref)
         for i in range(pool_known(self.ref)):
-            nr += self.ref.chunks[i].nr
+            nr += chunk_nr(self.ref, i)
         return nr << self.ref.shift
 
     @property
@@ -341,7 +342,7 @@ class PoolObject:
         return sum(chunk.avail for chunk in self.chunks())
 
     def chunks(self) -> list[ChunkInfo]:
-        """The pool's chunks, newest first (gen_pool_for_each_chunk in lib/genalloc.c)."""
+        """The pool's chunks, newest first (gen_pool_for_each_chunk in lib/genalloc.c); one that was given back has 0 bytes."""
         i: uint64_t
         chunk: cython.pointer(ChunkRef)
         found = []
@@ -352,7 +353,7 @@ class PoolObject:
             found.append(
                 ChunkInfo(
                     chunk.base,
-                    chunk.nr << self.ref.shift,
+                    chunk_nr(self.ref, i - 1) << self.ref.shift,
                     count_owner(chunk.map, chunk.summary, chunk.nr_words, 0) << self.ref.shift,
                     chunk.device if chunk.has_device else None,
                     chunk.cookie,

@@ -12,6 +12,7 @@ if not cython.compiled:
 from cython.cimports.cpython.exc import PyErr_CheckSignals
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.layout.chunks import pool_known, pool_update
+from cython.cimports.mempools.layout.offline import chunk_nr
 from cython.cimports.mempools.layout.structs import NR_SLOTS
 from cython.cimports.mempools.machine.atomics import this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
@@ -20,9 +21,11 @@ from cython.cimports.mempools.objects.zsclasses import ZsClasses
 from cython.cimports.mempools.parts.ownermap import count_owner
 from cython.cimports.mempools.parts.robustlock import robust_holder
 from cython.cimports.mempools.parts.status import CORRUPT, EXHAUSTED, NOT_REGISTERED, OK, TABLE_FULL, TIMED_OUT
-from cython.cimports.mempools.pools.hashentry import SMALL_OBJECT, Item, Key, entry_new, entry_retire, entry_size
+from cython.cimports.mempools.pools.hashentry import LARGE_OBJECT, SMALL_OBJECT, Item, Key, entry_new, entry_retire, entry_size
 from cython.cimports.mempools.pools.hashscan import SCAN_END
 from cython.cimports.mempools.pools.hashtable import NR_STRIPES, index_is_there, index_nr_buckets, stripe_of
+from cython.cimports.mempools.pools.zsgeometry import class_of
+from cython.cimports.mempools.pools.zsrehome import Rehoming
 from cython.cimports.mempools.pools.zstable import ZS_SHIFT
 
 from mempools.errors import Corrupt, Exhausted
@@ -86,6 +89,16 @@ class StoreEntries(ZsClasses):
         over, for
         what the failing call itself gives back would make for another try without end."""
         return tries < 3 and ((tries == 1 and self.may_call(EXHAUSTED)) or self.compact() > 0)
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def note_fixed(self, state: cython.pointer(Rehoming)) -> cython.void:
+        """Objects with parts behind them: see pools/hashentry.py."""
+        size: uint64_t
+        c: uint64_t
+        for size in (SMALL_OBJECT, LARGE_OBJECT):
+            c = class_of(self.g, size)
+            state.fixed[c >> 6] |= cython.cast(uint64_t, 1) << (c & 63)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -166,5 +179,5 @@ class StoreEntries(ZsClasses):
         total: uint64_t = 0
         i: uint64_t
         for i in range(pool_known(self.ref)):
-            total += self.ref.chunks[i].nr << self.ref.shift
+            total += chunk_nr(self.ref, i) << self.ref.shift
         return total

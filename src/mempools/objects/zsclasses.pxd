@@ -1,10 +1,13 @@
 from libc.stdint cimport uint64_t
 from mempools.objects.poolobject cimport PoolObject
 from mempools.pools.zsgeometry cimport Geometry
+from mempools.pools.zsrehome cimport Rehoming
 
 cdef class ZsClasses(PoolObject):
     cdef Geometry *g               # constant once opened
 
     cdef bint may_call(self, int status) except -1
     cdef int check_locks(self) except -1
+    cdef bint begin_compaction(self) except -1
+    cdef void note_fixed(self, Rehoming *state) noexcept
     cdef int fail_handle(self, int status, uint64_t handle) except -1

@@ -9,7 +9,9 @@ if not cython.compiled:
     )
 
 
+from cython.cimports.cpython.bytearray import PyByteArray_AS_STRING
 from cython.cimports.libc.stdint import uint64_t
+from cython.cimports.mempools.layout.chunks import pool_update
 from cython.cimports.mempools.layout.structs import NR_SLOTS
 from cython.cimports.mempools.machine.atomics import read_once, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
@@ -38,6 +40,14 @@ from cython.cimports.mempools.pools.zscompact import (
 )
 from cython.cimports.mempools.pools.zsgeometry import MAX_OBJECT, NR_GROUPS, class_of
 from cython.cimports.mempools.pools.zsmend import ClassReport, zs_check
+from cython.cimports.mempools.pools.zsrehome import (
+    Rehoming,
+    rehome_close,
+    rehome_finish,
+    rehome_pick,
+    rehome_plan,
+    rehome_turn,
+)
 from cython.cimports.mempools.pools.zstable import NR_PINS, ZS_SHIFT, ZsClass, zs_class, zs_root
 
 from mempools.errors import Busy, Corrupt, Exhausted, NotOwned, StaleHandle
@@ -214,6 +224,72 @@ class ZsClasses(PoolObject):
 
     # ---- compaction
 
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def begin_compaction(self) -> cython.bint:
+        """Has this thread the lock of compaction? Not if another one, alive, has it."""
+        status: cython.int
+        self.check_open()
+        while True:
+            status = compact_trylock(self.ref)
+            if status == OK:
+                return True
+            if status == BUSY and self.mapping.recover() == 0:
+                return False
+            if status == NOT_REGISTERED:
+                self.may_retry(status)
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def note_fixed(self, state: cython.pointer(Rehoming)) -> cython.void:
+        """Which classes have objects that others read without a pin: here none."""
+
+    def rehome(self) -> int:
+        """Moves objects out of the ends of the pool's chunks, and gives their pages back to the arena, for its other pools, and their
+        memory to the system: how many. The pool takes them again when it needs them.
+
+        For after `compact`, which moves objects of one size together; this one moves whole pages (zs_page_migrate in
+        mm/zsmalloc.c). The pages with the pool's own tables stay, and what lies before them in the same chunk; a pool with a
+        size of its own keeps all of it; and what somebody reads keeps its chunk. Meanwhile an alloc of another process may take new pages from the arena. 0 if another
+        thread or process compacts the pool. Not for signal handlers. Thread-safe, process-safe, not lock-free."""
+        state: Rehoming
+        pages: uint64_t = 0
+        status: cython.int
+        i: cython.int
+        held: bytearray
+        if not self.begin_compaction():
+            return 0
+        state.tried = 0
+        for i in range(4):
+            state.fixed[i] = 0
+        self.note_fixed(cython.address(state))
+        try:
+            pool_update(self.ref)
+            while rehome_pick(self.ref, cython.address(state)) == OK:
+                held = bytearray(self.ref.chunks[state.chunk].nr_words)
+                state.held = cython.cast(cython.pointer(cython.uchar), PyByteArray_AS_STRING(held))
+                status = rehome_plan(self.ref, self.g, cython.address(state))
+                if status != OK:
+                    continue
+                try:
+                    rehome_close(self.ref, cython.address(state))
+                    while status == OK:
+                        with cython.nogil:
+                            status = rehome_turn(self.ref, self.g, cython.address(state), _LOCK_NS)
+                        self.check_open()
+                        if status == TIMED_OUT and self.may_call(status):
+                            status = OK
+                finally:
+                    if not self.mapping.closed and not self.ref.gone:
+                        with cython.nogil:
+                            status = rehome_finish(self.ref, cython.address(state))
+                if status == OK:
+                    pages += state.nr
+        finally:
+            if not self.mapping.closed and not self.ref.gone:
+                compact_unlock(self.ref)
+        return pages
+
     def compact(self, max_pages: object = None) -> int:
         """Moves objects out of the emptiest zspages into the fullest, and gives the pages that are free then back: their memory
         to the system, their place to the pool; how many (zs_compact in mm/zsmalloc.c). 0 if another thread or process is at it.
@@ -227,15 +303,8 @@ class ZsClasses(PoolObject):
         turns: uint64_t
         c: cython.int
         status: cython.int
-        self.check_open()
-        while True:
-            status = compact_trylock(self.ref)
-            if status == OK:
-                break
-            if status == BUSY and self.mapping.recover() == 0:
-                return 0
-            if status == NOT_REGISTERED:
-                self.may_retry(status)
+        if not self.begin_compaction():
+            return 0
         state.pages = 0
         try:
             c = self.g.nr

@@ -13,3 +13,7 @@ cdef void note_full(uint64_t *map, uint64_t *summary, uint64_t word) noexcept no
 cdef uint64_t sweep(uint64_t *map, uint64_t *summary, uint64_t nr_words, uint32_t owner) noexcept nogil
 cdef void forget_full(uint64_t *summary, uint64_t nr_words) noexcept nogil
 cdef uint64_t count_owner(uint64_t *map, uint64_t *summary, uint64_t nr_words, uint32_t owner) noexcept nogil
+# For ownertail.py.
+cdef int claim_lanes(uint64_t *word, uint64_t mask, uint64_t value) noexcept nogil
+cdef int release_lanes(uint64_t *map, uint64_t *summary, uint64_t w, uint64_t mask, uint64_t value) noexcept nogil
+cdef void unclaim(uint64_t *map, uint64_t *summary, uint64_t first, uint64_t last_word) noexcept nogil

@@ -24,6 +24,7 @@ if not cython.compiled:
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.mempools.layout.chunks import pool_update
 from cython.cimports.mempools.layout.growth import pool_grow
+from cython.cimports.mempools.layout.offline import chunk_nr
 from cython.cimports.mempools.layout.refs import ChunkRef, Hint, PoolRef
 from cython.cimports.mempools.layout.structs import PAGE_BYTES, PAGE_SHIFT
 from cython.cimports.mempools.machine.atomics import (
@@ -69,6 +70,15 @@ def known_chunks(pool: cython.pointer(PoolRef)) -> uint64_t:
 
 
 @cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def nr_here(pool: cython.pointer(PoolRef), i: uint64_t) -> uint64_t:
+    """Granules of a chunk that are not offline: another chunk may lie where those are, of this pool too. Only pages ever are."""
+    return chunk_nr(pool, i) if pool.shift == PAGE_SHIFT else pool.chunks[i].nr
+
+
+@cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def genpool_chunk(pool: cython.pointer(PoolRef), address: uint64_t, nbytes: uint64_t) -> cython.pointer(ChunkRef):
@@ -81,7 +91,7 @@ def genpool_chunk(pool: cython.pointer(PoolRef), address: uint64_t, nbytes: uint
             i -= 1
             chunk = cython.address(pool.chunks[i])
             at = address - chunk.base
-            if address >= chunk.base and at >> pool.shift < chunk.nr:
+            if address >= chunk.base and at >> pool.shift < nr_here(pool, i):
                 return chunk if nbytes <= (chunk.nr << pool.shift) - at else cython.NULL
         if pool_update(pool) != OK:  # another process may have added the chunk
             return cython.NULL
@@ -97,7 +107,7 @@ def chunk_at(pool: cython.pointer(PoolRef), address: uint64_t) -> cython.pointer
     chunk: cython.pointer(ChunkRef)
     if i:
         chunk = cython.address(pool.chunks[i - 1])
-        if address >= chunk.base and (address - chunk.base) >> pool.shift < chunk.nr:
+        if address >= chunk.base and (address - chunk.base) >> pool.shift < nr_here(pool, i - 1):
             return chunk
     return genpool_chunk(pool, address, 1)
 
@@ -342,6 +352,26 @@ def genpool_alloc_algo(
             if patience == 0:
                 return EXHAUSTED
             cpu_relax(b"genpool.updating")
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def genpool_take(pool: cython.pointer(PoolRef), nbytes: uint64_t, address: cython.pointer(uint64_t)) -> cython.int:
+    """One block of what the pool has, which does not grow: OK, EXHAUSTED, NOT_REGISTERED."""
+    owner: uint32_t = cython.cast(uint32_t, pool.arena.slot[0])
+    hint: Hint
+    chunk: uint64_t = 0
+    at: uint64_t
+    if owner == 0:
+        return NOT_REGISTERED
+    hint.chunk = 0
+    hint.word = 0
+    at = take_near(pool, cython.address(hint), genpool_granules(pool, nbytes), owner, cython.address(chunk))
+    if at == NOWHERE:
+        return EXHAUSTED
+    address[0] = pool.chunks[chunk].base + (at << pool.shift)
+    return OK
 
 
 @cython.cfunc

@@ -6,6 +6,7 @@ from mempools.pools.zsgeometry cimport Geometry
 cdef int zs_alloc(PoolRef *pool, Geometry *g, uint64_t nbytes, uint64_t owner, uint64_t *handle, uint64_t timeout_ns) noexcept nogil
 cdef int zs_free(PoolRef *pool, Geometry *g, uint64_t handle, uint64_t timeout_ns) noexcept nogil
 cdef int zs_keep(PoolRef *pool, Geometry *g, uint64_t handle, uint64_t timeout_ns) noexcept nogil
+cdef int new_block(PoolRef *pool, Geometry *g, uint64_t c, bint may_grow, uint64_t *block) noexcept nogil
 cdef void end_block(PoolRef *pool, uint64_t block, uint64_t nbytes, bint to_system) noexcept nogil
 cdef int zs_trim(PoolRef *pool, Geometry *g, bint to_system, uint64_t *pages, uint64_t timeout_ns) noexcept nogil
 # Locks the class of a live object: see there.

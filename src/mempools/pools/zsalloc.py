@@ -51,7 +51,7 @@ from cython.cimports.mempools.machine.atomics import (
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.owners import OWNER_STRUCT
 from cython.cimports.mempools.parts.status import BUSY, CORRUPT, INVALID, NOT_A_BLOCK, OK, STALE, TABLE_FULL
-from cython.cimports.mempools.pools.genpool import NEAR_FIT, genpool_alloc_algo, genpool_free
+from cython.cimports.mempools.pools.genpool import NEAR_FIT, genpool_alloc_algo, genpool_free, genpool_take
 from cython.cimports.mempools.pools.zsgeometry import NR_GROUPS, Geometry, class_of
 from cython.cimports.mempools.pools.zspage import (
     class_lock,
@@ -278,9 +278,13 @@ def free_locked(
 @cython.nogil
 @cython.exceptval(check=False)
 def new_block(
-    pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), c: uint64_t, block: cython.pointer(uint64_t)
+    pool: cython.pointer(PoolRef),
+    g: cython.pointer(Geometry),
+    c: uint64_t,
+    may_grow: cython.bint,
+    block: cython.pointer(uint64_t),
 ) -> cython.int:
-    """The pages of a zspage, this process's, zeroed but for the chain of free slots."""
+    """The pages of a zspage, this process's, zeroed but for the chain of free slots: OK, EXHAUSTED."""
     hint: Hint
     at: uint64_t
     size: uint64_t = g.shapes[c].size
@@ -288,7 +292,10 @@ def new_block(
     status: cython.int
     hint.chunk = 0
     hint.word = 0
-    status = genpool_alloc_algo(pool, cython.address(hint), nbytes, NEAR_FIT, 0, block)
+    if may_grow:
+        status = genpool_alloc_algo(pool, cython.address(hint), nbytes, NEAR_FIT, 0, block)
+    else:
+        status = genpool_take(pool, nbytes, block)
     if status != OK:
         block[0] = 0
         return status
@@ -343,7 +350,7 @@ def zs_alloc(
         status = alloc_locked(pool, g, c, nbytes, owner, cython.address(block), handle)
         class_unlock(pool, c)
         if status == _NEEDS_ZSPAGE:
-            status = new_block(pool, g, c, cython.address(block))
+            status = new_block(pool, g, c, True, cython.address(block))
         elif status == _NEEDS_CELLS:
             status = grow_cells(pool)
         elif status == _NEEDS_DESCS:

@@ -58,6 +58,7 @@ from cython.cimports.mempools.pools.zstable import (
     cell_slot,
     cell_zspage,
     header_of,
+    object_at,
     zs_cell,
     zs_class,
     zs_root,
@@ -142,7 +143,7 @@ def move_locked(
         or cell_class(word) != c
         or cell_zspage(word) != source
         or cell_slot(word) != at
-        or (header >> 1 & 0x7FFFFFFF) + 8 > g.shapes[c].size
+        or (header >> 1 & 0x7FFFFFFF) + (0 if g.shapes[c].huge else 8) > g.shapes[c].size
     ):
         return CORRUPT
     if claim_locked(pool, header >> 32, cell, word) != OK:
@@ -151,7 +152,15 @@ def move_locked(
         cmpxchg_relaxed(cell, word | cython.cast(uint64_t, CELL_CLAIMED), word, b"zscompact.undo")
         return CORRUPT
     to = header_of(pool, g, e, read_once(cython.address(e.word), b"zscompact.move"), place)
-    copy_slot(to, of, (header >> 1 & 0x7FFFFFFF) + 8)
+    if g.shapes[c].huge:  # its header is not in front of it
+        write_once(to, header, b"zscompact.copy")
+        of = cython.cast(cython.pointer(uint64_t), object_at(pool, g, read_once(cython.address(d.word), b"zscompact.move"), at))
+        to = cython.cast(
+            cython.pointer(uint64_t), object_at(pool, g, read_once(cython.address(e.word), b"zscompact.move"), place)
+        )
+        copy_slot(to, of, header >> 1 & 0x7FFFFFFF)
+    else:
+        copy_slot(to, of, (header >> 1 & 0x7FFFFFFF) + 8)
     window(b"D:zscompact.copied")
     # [R:zscompact.moved] release; pairs with [A:zspin.cell]: who finds the object in its new place finds its bytes there. The
     # old place is free from here on, and its next owner's from its next allocation on.
