@@ -15,8 +15,12 @@ from children import start, status_of
 from mempools import Arena
 from mempools.check import steps
 
-POOLS = Path(__file__).parents[2] / "src" / "mempools" / "pools"
-MODULES = "zstable", "zspin", "zspage", "zsalloc", "zsretire", "zscompact", "zsmend"
+CORE = Path(__file__).parents[2] / "src" / "mempools"
+MODULES = (
+    *(f"pools/{name}" for name in ("zstable", "zspin", "zspage", "zsalloc", "zsretire", "zscompact", "zsrehome", "zsmend")),
+    "layout/offline",
+    "parts/ownertail",
+)
 NBYTES = 2000  # two objects a page
 
 
@@ -127,6 +131,30 @@ def compact(scene):
     pool.compact()
 
 
+def scattered(scene):
+    """A pool with chunks that are nearly empty, and objects in them."""
+    pool = scene.open()
+    large = pool.alloc_bulk([60_000] * 3)
+    pool.alloc_bulk([NBYTES] * 9)
+    large += pool.alloc_bulk([60_000] * 3)
+    pool.free_bulk(large)
+    pool.compact()
+    return pool
+
+
+def rehome(scene):
+    pool = scattered(scene)
+    yield 0
+    assert pool.rehome()
+
+
+def grow_again(scene):
+    pool = scattered(scene)
+    pool.rehome()
+    yield 0
+    pool.alloc_bulk([60_000] * 6)
+
+
 def more_cells(scene):
     pool = scene.open()
     pool.alloc_bulk([24] * 506)
@@ -160,6 +188,8 @@ OPERATIONS = (
     read,
     write,
     compact,
+    rehome,
+    grow_again,
     more_cells,
     more_descriptors,
     make,
@@ -200,7 +230,7 @@ def scene():
 def test_every_window_of_the_modules_is_among_those():
     labels = set()
     for module in MODULES:
-        labels |= set(re.findall(r'window\(b"(D:.*)"\)', (POOLS / f"{module}.py").read_text()))
+        labels |= set(re.findall(r'window\(b"(D:.*)"\)', (CORE / f"{module}.py").read_text()))
     visited = set()
 
     def visit(place, operation):
@@ -269,6 +299,13 @@ DEATHS = {
     "has moved": (compact, "D:zscompact.moved", 1),
     "frees": (free_another_s, "D:zsalloc.claimed", 1),
     "has freed": (free_another_s, "D:zsalloc.ended", 1),
+    "takes pages offline": (rehome, "D:offline.leaving", 1),
+    "has closed a chunk": (rehome, "D:offline.closed", 1),
+    "has shortened a chunk": (rehome, "D:offline.shortened", 1),
+    "gives pages": (rehome, "D:ownertail.cut", 1),
+    "takes pages": (grow_again, "D:ownertail.extend", 1),
+    "has taken pages": (grow_again, "D:offline.extended", 1),
+    "brings granules back": (grow_again, "D:offline.opening", 1),
     "makes a table": (more_cells, "D:zstable.named", 1),
 }
 

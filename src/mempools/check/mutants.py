@@ -63,6 +63,10 @@ EQUIVALENT: dict[Mutation, str] = {
         "R:percpuref.over",
         "tear",
     ): "what is between is no process's registration, and not over: whoever sees it takes the release to be under way",
+    (
+        "R:offline.left",
+        "swap",
+    ): "it is the last thing that is done to a chunk; until it is seen others find the chunk on its way, as if that took longer",
     ("R:percpu.ready", "tear"): f"0 becomes 1: {_ONE_BYTE}",
     ("R:proctable.free", "tear"): f"LIVE becomes FREE in the same generation: {_ONE_BYTE}",
     (
