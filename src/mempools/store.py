@@ -365,6 +365,11 @@ class Store(MutableMapping[Key, bytes]):
         lock-free."""
         return self._index.compact(max_pages)
 
+    def rehome(self) -> int:
+        """Moves entries out of the ends of the store's memory, and gives those pages back to the arena, for its other pools: how many.
+        As ZsPool.rehome; a store with a `size` keeps what it has, and large values stay where they are."""
+        return self._index.rehome()
+
     def destroy(self) -> None:
         """Give the store's memory back to the arena. Busy while another process has it open."""
         self._index.destroy(True)

@@ -280,6 +280,10 @@ class Zram:
         """Moves objects together and gives pages back to the system: how many. As ZsPool.compact."""
         return self._pages.compact(max_pages)
 
+    def rehome(self) -> int:
+        """Gives pages back to the arena, for its other pools: how many. As ZsPool.rehome."""
+        return self._pages.rehome()
+
     # ---- settings
 
     @property

@@ -97,6 +97,7 @@ class Ground:
         pool = self.arena.zspool("objs")
         for _ in range(nr):
             pool.compact()
+            pool.rehome()
 
     # ---- when nobody else is there
 

@@ -191,6 +191,7 @@ def test_objects_that_python_makes_by_itself():
         empty.stats,
         empty.class_table,
         empty.compact,
+        empty.rehome,
         lambda: empty.chain,
     ]
     for use in uses:
@@ -476,12 +477,142 @@ def test_compaction_gives_memory_to_the_system(arena):
     assert memory(arena) == full == before, "frees keep it, and an arena's pages exist from the start"
     pages = pool.compact()
     assert pages > 30
-    assert memory(arena) == full - pages * 4096
+    assert memory(arena) == full - pool.avail <= full - pages * 4096, "that of all free pages of the pool"
     assert all(pool.read_bytes(handles[i]) == bytes([i % 251]) * 500 for i in range(1, 600, 2))
     again = [pool.put(b"y" * 500) for _ in range(300)]
-    assert full - pages * 4096 < memory(arena) <= full
+    assert full - pool.avail <= memory(arena) <= full
     assert all(pool.read_bytes(handle) == b"y" * 500 for handle in again)
     pool.check()
+
+
+# ---- pages for the arena's other pools
+
+
+def free_bytes(arena):
+    return arena.stats().free_bytes
+
+
+def contents(pool, handles):
+    return all(pool.read_bytes(handle) == bytes([i % 251]) * 700 for i, handle in handles)
+
+
+def scattered(pool):
+    """Objects in many chunks, most of whose pages are free: with their numbers."""
+    handles = [(i, pool.put(bytes([i % 251]) * 700)) for i in range(6000)]
+    kept = handles[::10]
+    pool.free_bulk(handle for i, handle in handles if i % 10)
+    pool.compact()
+    return kept
+
+
+@pytest.fixture
+def arena16():
+    with Arena.anonymous("16M") as made:
+        yield made
+
+
+def test_rehoming_gives_pages_to_the_arena(arena16):
+    pool = arena16.zspool("pool")
+    kept = scattered(pool)
+    before, size, system = free_bytes(arena16), pool.size, memory(arena16)
+    pages = pool.rehome()
+    assert pages * 4096 > size // 2
+    assert free_bytes(arena16) == before + pages * 4096
+    assert pool.size == size - pages * 4096
+    assert memory(arena16) <= system, "and their memory to the system"
+    assert contents(pool, kept)
+    pool.check()
+    arena16.check()
+    other = arena16.genpool("other")  # another pool takes them
+    with pytest.raises(Exhausted):
+        while True:
+            other.alloc_offset(3000)
+    assert free_bytes(arena16) < 4096
+    assert contents(pool, kept)
+    assert pool.rehome() == 0, "what could be given back has been"
+    with pytest.raises(Exhausted):
+        while True:
+            kept.append((1, pool.put(b"\x01" * 700)))
+    assert contents(pool, kept)
+    other.destroy(force=True)
+    kept += [(i, pool.put(bytes([i % 251]) * 700)) for i in range(6000)]  # and the pool again
+    assert contents(pool, kept)
+    assert pool.size > size - pages * 4096
+    pool.check()
+    arena16.check()
+
+
+def test_pages_that_come_back_are_the_ones_that_went(arena16):
+    pool = arena16.zspool("pool")
+    for _ in range(100):  # more often than a pool may have chunks
+        handles = [pool.put(b"x" * 60_000) for _ in range(100)]
+        pool.free_bulk(handles)
+        pool.compact()
+        assert pool.rehome() > 0
+    arena16.check()
+    pool.destroy()
+    gc.collect()
+    arena16.check()
+
+
+def test_what_is_read_keeps_its_chunk(arena16):
+    pool = arena16.zspool("pool")
+    kept = scattered(pool)
+    views = [(i, pool.read(handle)) for i, handle in kept[:500]]
+    pool.rehome()
+    assert all(bytes(memoryview(view)) == bytes([i % 251]) * 700 for i, view in views)
+    for _, view in views:
+        view.close()
+    assert pool.rehome() > 0
+    assert contents(pool, kept)
+    pool.check()
+    arena16.check()
+
+
+def test_a_pool_with_a_size_keeps_it(arena16):
+    pool = arena16.zspool("pool", size="2M")
+    pool.free(pool.put(b"x"))
+    assert pool.rehome() == 0
+    assert pool.size >= 1 << 20
+
+
+def test_large_objects_move_too(arena16):
+    pool = arena16.zspool("pool")
+    handles = [(i, pool.put(bytes([i]) * (4096 * (1 + i % 16)))) for i in range(200)]
+    kept = handles[::7]
+    pool.free_bulk(handle for i, handle in handles if i % 7)
+    pool.compact()
+    assert pool.rehome() > 0
+    assert all(pool.read_bytes(handle) == bytes([i]) * (4096 * (1 + i % 16)) for i, handle in kept)
+    pool.check()
+
+
+def test_a_store_and_a_zram_give_pages_back(arena16):
+    store = arena16.store("values", codec="none")
+    device = arena16.zram("pages", disksize="4M", codec="none")
+    values = {f"{i}": bytes([i % 251]) * (i * 97 % 9000 + (100_000 if i % 50 == 0 else 0)) for i in range(900)}
+    store.update(values)
+    for page in range(1000):
+        device.write_page(page, random.Random(page).randbytes(4096))
+    for i in range(900):
+        if i % 8:
+            del store[f"{i}"], values[f"{i}"]
+    for page in range(1000):
+        if page % 8:
+            device.discard(page * 4096, 4096)
+    before = free_bytes(arena16)
+    store.compact()
+    device.compact()
+    given = store.rehome() * 4096
+    assert given > 0
+    assert free_bytes(arena16) == before + given
+    given += device.rehome() * 4096
+    assert free_bytes(arena16) == before + given
+    assert dict(store) == values
+    assert all(device.read_page(page) == random.Random(page).randbytes(4096) for page in range(0, 1000, 8))
+    store.check()
+    arena16.check()
+    assert store.stats().capacity_bytes < 16 << 20
 
 
 def test_memory_that_the_system_has_not_any_more_is_an_exception(tmp_path, monkeypatch):

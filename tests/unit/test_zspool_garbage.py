@@ -50,6 +50,7 @@ def use_pool(arena, pool, handles):
         *[lambda handle=handle: pool.write(handle, b"z") for handle in handles[::5]],
         *[lambda handle=handle: pool.free(handle) for handle in handles[1::4]],
         pool.compact,
+        pool.rehome,
         lambda: pool.keep(handles[2]),
         lambda: pool.alloc_bulk([500] * 40),
         pool.check,

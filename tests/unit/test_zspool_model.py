@@ -90,6 +90,11 @@ class Machine(RuleBasedStateMachine):
             assert freed == estimate or (self.views and freed < estimate)
             assert self.views or self.pool.can_compact() == 0
 
+    @rule()
+    def rehome(self):
+        size = self.pool.size
+        assert self.pool.rehome() * 4096 == size - self.pool.size
+
     @invariant()
     def same(self):
         assert self.pool.stats().objects == len(self.model)

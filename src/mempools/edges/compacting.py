@@ -13,12 +13,13 @@ from mempools.picture import PoolPicture
 
 @dataclass(frozen=True)
 class Compacted:
-    """A pool, and bytes of memory: what its zspages have in the end, what compaction gave back; objects that it moved (by all who
-    compacted at the time)."""
+    """A pool, and bytes of memory: what its zspages have in the end, what compaction made free, what went back to the arena, for
+    other pools; objects that it moved (by all who compacted at the time)."""
 
     pool: str
     memory_bytes: int
     freed_bytes: int
+    returned_bytes: int
     moved: int
 
 
@@ -32,10 +33,12 @@ def compact(arena: Arena, names: list[str]) -> list[Compacted]:
     found = []
     for name in names or kinds:
         before = _seen(arena, name)
-        freed = of_kind[kinds[name]](name).compact()
+        pool = of_kind[kinds[name]](name)
+        freed, returned = pool.compact(), pool.rehome()
         after = _seen(arena, name)
         moved = after.counters.get("nr_moved", 0) - before.counters.get("nr_moved", 0)
-        found.append(Compacted(name, sum(zspage.nbytes for zspage in after.zspages), freed * PAGE, moved))
+        memory = sum(zspage.nbytes for zspage in after.zspages)
+        found.append(Compacted(name, memory, freed * PAGE, returned * PAGE, moved))
     return found
 
 
@@ -48,6 +51,6 @@ def lines(found: list[Compacted]) -> Iterator[str]:
         yield "no pool with objects that can be moved"
     for row in found:
         yield (
-            f"{row.pool}: {sizes.text(row.freed_bytes)} given back, {row.moved} objects moved; "
-            f"{sizes.text(row.memory_bytes)} in use"
+            f"{row.pool}: {sizes.text(row.freed_bytes)} given back to the system, {sizes.text(row.returned_bytes)} to the arena, "
+            f"{row.moved} objects moved; {sizes.text(row.memory_bytes)} in use"
         )

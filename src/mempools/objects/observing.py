@@ -21,6 +21,8 @@ from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.libc.string import memcpy
 from cython.cimports.mempools.layout.mapping import Mapping
 from cython.cimports.mempools.layout.structs import (
+    CHUNK_ONLINE,
+    CHUNK_OPENING,
     MAX_CHUNKS,
     NAME_BYTES,
     NR_POOLS,
@@ -65,7 +67,8 @@ RESERVE, STRUCT, SHARED, META, START_BIT = OWNER_RESERVE, OWNER_STRUCT, OWNER_SH
 
 @dataclass(frozen=True)
 class SeenChunk:
-    """`run`: offset of its pages, `run_nbytes` of them; `nr` granules from `base` on, whose owners are `nr` bytes at `map`."""
+    """`run`: offset of its pages, `run_nbytes` of them; `nr` granules from `base` on, whose owners are `nr` bytes at `map`; without
+    those whose pages are the arena's (layout/offline.py)."""
 
     run: int
     run_nbytes: int
@@ -132,6 +135,8 @@ def _chunks(read, nbytes, offset, shift, foreign) -> list:
             break
         if chunk.run > nbytes or chunk.run_nbytes > nbytes - chunk.run or chunk.run % PAGE:
             break
+        if chunk.state & 0xFF not in (CHUNK_ONLINE, CHUNK_OPENING):
+            nr = min(nr, chunk.state >> 16)
         found.append(SeenChunk(chunk.run, chunk.run_nbytes, chunk.base, nr, chunk.map))
         offset = chunk.next
     found.reverse()

@@ -48,6 +48,7 @@ from cython.cimports.mempools.pools.zsrehome import (
     rehome_plan,
     rehome_turn,
 )
+from cython.cimports.mempools.pools.zsunback import zs_unback
 from cython.cimports.mempools.pools.zstable import NR_PINS, ZS_SHIFT, ZsClass, zs_class, zs_root
 
 from mempools.errors import Busy, Corrupt, Exhausted, NotOwned, StaleHandle
@@ -292,7 +293,8 @@ class ZsClasses(PoolObject):
 
     def compact(self, max_pages: object = None) -> int:
         """Moves objects out of the emptiest zspages into the fullest, and gives the pages that are free then back: their memory
-        to the system, their place to the pool; how many (zs_compact in mm/zsmalloc.c). 0 if another thread or process is at it.
+        to the system, with that of all other free pages of the pool, their place to the pool; how many are free now that were not
+        (zs_compact in mm/zsmalloc.c). 0 if another thread or process is at it.
 
         Passes by what somebody reads or writes. `max_pages`: stops when at least as many are free. Holds a class's lock for 32
         objects at a time; other threads run meanwhile, signal handlers between classes. Not for signal handlers. Thread-safe,
@@ -324,6 +326,8 @@ class ZsClasses(PoolObject):
                         self.fail(status, 0, 0)
             if state.pages < most:
                 zs_trim(self.ref, self.g, True, cython.address(pages), _LOCK_NS)
+                with cython.nogil:
+                    zs_unback(self.ref)
         finally:
             if not self.mapping.closed and not self.ref.gone:
                 compact_unlock(self.ref)
