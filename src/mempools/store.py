@@ -366,8 +366,8 @@ class Store(MutableMapping[Key, bytes]):
         return self._index.compact(max_pages)
 
     def rehome(self) -> int:
-        """Moves entries out of the ends of the store's memory, and gives those pages back to the arena, for its other pools: how many.
-        As ZsPool.rehome; a store with a `size` keeps what it has, and large values stay where they are."""
+        """Moves entries out of the ends of the store's memory, and gives those pages back to the arena, for its other pools: how
+        many. As ZsPool.rehome; a store with a `size` keeps what it has, and large values stay where they are."""
         return self._index.rehome()
 
     def destroy(self) -> None:

@@ -88,6 +88,7 @@ class Ground:
         store = self.arena.store("values")
         for _ in range(nr):
             store.compact()
+            store.rehome()
 
     # ---- when nobody else is there
 

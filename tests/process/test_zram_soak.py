@@ -115,6 +115,7 @@ class Ground:
                     assert device.writeback(rng.choice(["idle", "huge"])).error is None
                 else:
                     device.compact()
+                    device.rehome()
 
     # ---- when nobody else is there
 

@@ -17,7 +17,10 @@ from mempools.check import steps
 
 CORE = Path(__file__).parents[2] / "src" / "mempools"
 MODULES = (
-    *(f"pools/{name}" for name in ("zstable", "zspin", "zspage", "zsalloc", "zsretire", "zscompact", "zsrehome", "zsmend")),
+    *(
+        f"pools/{name}"
+        for name in ("zstable", "zspin", "zspage", "zsalloc", "zsretire", "zscompact", "zsrehome", "zsmend")
+    ),
     "layout/offline",
     "parts/ownertail",
 )

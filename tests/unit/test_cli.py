@@ -614,7 +614,10 @@ def test_compact_gives_back_what_it_says(run):
         assert first["memory_bytes"] == pool.stats().memory_bytes
         assert (second["freed_bytes"], second["moved"]) == (0, 0)
         status, out, _ = run("compact", "c", "other")
-        assert (status, out) == (0, "other: 0 B given back to the system, 0 B to the arena, 0 objects moved; 0 B in use\n")
+        assert (status, out) == (
+            0,
+            "other: 0 B given back to the system, 0 B to the arena, 0 objects moved; 0 B in use\n",
+        )
         assert all(pool.free(handle) is None for handle in handles[1::2])
         other.destroy()
         pool.destroy()

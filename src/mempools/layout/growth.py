@@ -168,8 +168,8 @@ def foreign_add(
 @cython.nogil
 @cython.exceptval(check=False)
 def pool_grow(pool: cython.pointer(PoolRef), nr: uint64_t) -> cython.int:
-    """Takes a chunk of at least nr granules from the arena that was given back to it, or adds one that holds as many, or as many as
-    the pool has already where the arena has room."""
+    """Takes a chunk of at least nr granules from the arena that was given back to it, or adds one that holds as many, or as many
+    as the pool has already where the arena has room."""
     arena: cython.pointer(ArenaRef) = pool.arena
     owner: uint32_t = cython.cast(uint32_t, arena.slot[0])
     chunk: cython.pointer(Chunk)

@@ -1,9 +1,10 @@
 """L2: a chunk whose last granules are all free gives their pages back to the arena, and takes them again (the kernel's memory
 hotplug: offline_pages and online_pages in mm/memory_hotplug.c).
 
-Guarantee. Granules that are offline cannot be had: the chunk's map says META. Its first pages, header and map, stay, so whoever knows
-the chunk may look at them for ever. The pages of the granules are the chunk's or the arena's, never both, never nobody's, also after
-a death at any instant. Lock-free, process-safe. Price. The first pages of each chunk; pages come back only to where they were.
+Guarantee. Granules that are offline cannot be had: the chunk's map says META. Its first pages, header and map, stay, so whoever
+knows the chunk may look at them for ever. The pages of the granules are the chunk's or the arena's, never both, never nobody's,
+also after a death at any instant. Lock-free, process-safe. Price. The first pages of each chunk; pages come back only to where
+they were.
 Precondition. The pool's granule is a page, and nobody looks at memory of the pool that he has not allocated.
 
   what runs   | beside allocation from the chunk                | beside another of these of the chunk
@@ -13,8 +14,8 @@ Precondition. The pool's granule is a page, and nobody looks at memory of the po
 
 Rules. Who takes granules offline: claims them; state; granules META; run_nbytes; pages, downwards; state. Who takes them online:
 state; pages, upwards, by extending the block of pages that the others are; run_nbytes; state; granules; state. So how many pages
-there are is told by the length of that block. What lies where granules of a newer chunk of the pool do stays offline: addresses are
-looked up newest chunk first.
+there are is told by the length of that block. What lies where granules of a newer chunk of the pool do stays offline: addresses
+are looked up newest chunk first.
 
 Crash windows (the dead process is X; offline_mend, called by recovery before it sweeps X's bytes):
   [D:offline.leaving]    the granules are X's, the state says what X was at: finished.
@@ -74,8 +75,8 @@ def chunk_of(pool: cython.pointer(PoolRef), i: uint64_t) -> cython.pointer(Chunk
 @cython.nogil
 @cython.exceptval(check=False)
 def chunk_nr(pool: cython.pointer(PoolRef), i: uint64_t) -> uint64_t:
-    """Granules of a chunk, taken or free, whose pages are its own: its first ones. Relaxed: whoever has a block of it, or of another
-    chunk that lies there, has learnt of that since the state was changed."""
+    """Granules of a chunk, taken or free, whose pages are its own: its first ones. Relaxed: whoever has a block of it, or of
+    another chunk that lies there, has learnt of that since the state was changed."""
     state: uint64_t = read_once(cython.address(chunk_of(pool, i).state), b"offline.nr")
     keep: uint64_t = state >> 16
     if state & 0xFF == CHUNK_ONLINE or state & 0xFF == CHUNK_OPENING:
@@ -121,7 +122,8 @@ def end_page(pool: cython.pointer(PoolRef), i: uint64_t) -> uint64_t:
     """Behind those that it has when it is online."""
     chunk: cython.pointer(Chunk) = chunk_of(pool, i)
     return (
-        read_once(cython.address(chunk.run), b"offline.end") + read_once(cython.address(chunk.whole_nbytes), b"offline.end")
+        read_once(cython.address(chunk.run), b"offline.end")
+        + read_once(cython.address(chunk.whole_nbytes), b"offline.end")
     ) >> PAGE_SHIFT
 
 
@@ -188,9 +190,12 @@ def chunk_offline(pool: cython.pointer(PoolRef), i: uint64_t, state: uint64_t, k
         return BUSY
     # [A:offline.taken] acquire; pairs with [R:offline.left]: see there. A swap: who has opened the last granules may not have
     # said yet that it is done, and another may take other granules offline.
-    if cmpxchg_acquire(
-        cython.address(chunk_of(pool, i).state), state, keep << 16 | slot << 8 | CHUNK_LEAVING, b"A:offline.taken"
-    ) != state:
+    if (
+        cmpxchg_acquire(
+            cython.address(chunk_of(pool, i).state), state, keep << 16 | slot << 8 | CHUNK_LEAVING, b"A:offline.taken"
+        )
+        != state
+    ):
         return BUSY
     window(b"D:offline.leaving")
     leave(pool, i, keep, slot)
@@ -256,8 +261,8 @@ def take_pages(pool: cython.pointer(PoolRef), i: uint64_t, keep: uint64_t) -> cy
 @cython.nogil
 @cython.exceptval(check=False)
 def chunk_online(pool: cython.pointer(PoolRef), i: uint64_t) -> cython.int:
-    """Takes the pages of granules that are offline from the arena again: OK; BUSY: none are, others have some of the pages, or are
-    at it; EXHAUSTED: the system has no memory for them."""
+    """Takes the pages of granules that are offline from the arena again: OK; BUSY: none are, others have some of the pages, or
+    are at it; EXHAUSTED: the system has no memory for them."""
     chunk: cython.pointer(Chunk) = chunk_of(pool, i)
     mine: uint64_t = cython.cast(uint64_t, pool.arena.slot[0]) << 8
     state: uint64_t = chunk_state(pool, i)
@@ -266,9 +271,10 @@ def chunk_online(pool: cython.pointer(PoolRef), i: uint64_t) -> cython.int:
     if state & 0xFF != CHUNK_OFFLINE or not has_form(pool, i, keep):
         return BUSY
     # [A:offline.taken] as above.
-    if cmpxchg_acquire(
-        cython.address(chunk.state), state, keep << 16 | mine | CHUNK_EXTENDING, b"A:offline.taken"
-    ) != state:
+    if (
+        cmpxchg_acquire(cython.address(chunk.state), state, keep << 16 | mine | CHUNK_EXTENDING, b"A:offline.taken")
+        != state
+    ):
         return BUSY
     window(b"D:offline.extending")
     status = take_pages(pool, i, keep)

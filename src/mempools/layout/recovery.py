@@ -11,9 +11,9 @@ as that slot, so that a sweep that dies leaves the same trace as the first death
 Order (each step leaves the next ones possible):
   1. directory lock: taken, or found to be the dead one's. Nothing may be destroyed under a sweep.
   2. directory entries that it was making or destroying; pages that it published but did not hand over.
-  3. per pool: chunks that it was giving back or taking again (layout/offline.py); what the pool's kind mends (register_mend), which decides who owns each half-moved block. All pools before
-     the next step: one may have a say in whose another's blocks are. Then those kinds that sweep their own owner maps
-     (register_late_mend).
+  3. per pool: chunks that it was giving back or taking again (layout/offline.py); then what the pool's kind mends
+     (register_mend), which decides who owns each half-moved block. All pools before the next step: one may have a say in whose
+     another's blocks are. Then those kinds that sweep their own owner maps (register_late_mend).
   4. per pool, the owner maps: every byte of the dead slot is cleared; full bits are forgotten.
   5. the page map, last: a page may only be released when no pool names it.
   6. directory lock released.

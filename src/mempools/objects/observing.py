@@ -67,8 +67,8 @@ RESERVE, STRUCT, SHARED, META, START_BIT = OWNER_RESERVE, OWNER_STRUCT, OWNER_SH
 
 @dataclass(frozen=True)
 class SeenChunk:
-    """`run`: offset of its pages, `run_nbytes` of them; `nr` granules from `base` on, whose owners are `nr` bytes at `map`; without
-    those whose pages are the arena's (layout/offline.py)."""
+    """`run`: offset of its pages, `run_nbytes` of them; `nr` granules from `base` on, whose owners are `nr` bytes at `map`;
+    without those whose pages are the arena's (layout/offline.py)."""
 
     run: int
     run_nbytes: int

@@ -21,7 +21,15 @@ from cython.cimports.mempools.objects.zsclasses import ZsClasses
 from cython.cimports.mempools.parts.ownermap import count_owner
 from cython.cimports.mempools.parts.robustlock import robust_holder
 from cython.cimports.mempools.parts.status import CORRUPT, EXHAUSTED, NOT_REGISTERED, OK, TABLE_FULL, TIMED_OUT
-from cython.cimports.mempools.pools.hashentry import LARGE_OBJECT, SMALL_OBJECT, Item, Key, entry_new, entry_retire, entry_size
+from cython.cimports.mempools.pools.hashentry import (
+    LARGE_OBJECT,
+    SMALL_OBJECT,
+    Item,
+    Key,
+    entry_new,
+    entry_retire,
+    entry_size,
+)
 from cython.cimports.mempools.pools.hashscan import SCAN_END
 from cython.cimports.mempools.pools.hashtable import NR_STRIPES, index_is_there, index_nr_buckets, stripe_of
 from cython.cimports.mempools.pools.zsgeometry import class_of

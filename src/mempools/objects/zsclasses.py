@@ -48,8 +48,8 @@ from cython.cimports.mempools.pools.zsrehome import (
     rehome_plan,
     rehome_turn,
 )
-from cython.cimports.mempools.pools.zsunback import zs_unback
 from cython.cimports.mempools.pools.zstable import NR_PINS, ZS_SHIFT, ZsClass, zs_class, zs_root
+from cython.cimports.mempools.pools.zsunback import zs_unback
 
 from mempools.errors import Busy, Corrupt, Exhausted, NotOwned, StaleHandle
 from mempools.objects.infos import ZsClassInfo, ZsPoolStats
@@ -246,13 +246,14 @@ class ZsClasses(PoolObject):
         """Which classes have objects that others read without a pin: here none."""
 
     def rehome(self) -> int:
-        """Moves objects out of the ends of the pool's chunks, and gives their pages back to the arena, for its other pools, and their
-        memory to the system: how many. The pool takes them again when it needs them.
+        """Moves objects out of the ends of the pool's chunks, and gives their pages back to the arena, for its other pools, and
+        their memory to the system: how many. The pool takes them again when it needs them.
 
         For after `compact`, which moves objects of one size together; this one moves whole pages (zs_page_migrate in
         mm/zsmalloc.c). The pages with the pool's own tables stay, and what lies before them in the same chunk; a pool with a
-        size of its own keeps all of it; and what somebody reads keeps its chunk. Meanwhile an alloc of another process may take new pages from the arena. 0 if another
-        thread or process compacts the pool. Not for signal handlers. Thread-safe, process-safe, not lock-free."""
+        size of its own keeps all of it; and what somebody reads keeps its chunk. Meanwhile an alloc of another process may take
+        new pages from the arena. 0 if another thread or process compacts the pool. Not for signal handlers. Thread-safe,
+        process-safe, not lock-free."""
         state: Rehoming
         pages: uint64_t = 0
         status: cython.int

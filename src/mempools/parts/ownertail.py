@@ -1,7 +1,7 @@
 """L1: the end of a block in an owner map (see ownermap.py first): cut off, and put on again.
 
-Guarantee. As of ownermap.py: a block's granules are a prefix of it at every instant, so whatever a death leaves is the block, only
-shorter or longer, and whoever mends it sees by its length how far the dead one got. Lock-free, process-safe.
+Guarantee. As of ownermap.py: a block's granules are a prefix of it at every instant, so whatever a death leaves is the block,
+only shorter or longer, and whoever mends it sees by its length how far the dead one got. Lock-free, process-safe.
 Precondition. The caller alone decides how long the block is.
 
   what runs | beside claim of what is free there         | beside release, transfer of the block

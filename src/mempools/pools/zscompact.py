@@ -154,7 +154,9 @@ def move_locked(
     to = header_of(pool, g, e, read_once(cython.address(e.word), b"zscompact.move"), place)
     if g.shapes[c].huge:  # its header is not in front of it
         write_once(to, header, b"zscompact.copy")
-        of = cython.cast(cython.pointer(uint64_t), object_at(pool, g, read_once(cython.address(d.word), b"zscompact.move"), at))
+        of = cython.cast(
+            cython.pointer(uint64_t), object_at(pool, g, read_once(cython.address(d.word), b"zscompact.move"), at)
+        )
         to = cython.cast(
             cython.pointer(uint64_t), object_at(pool, g, read_once(cython.address(e.word), b"zscompact.move"), place)
         )

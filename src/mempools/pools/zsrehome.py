@@ -1,8 +1,8 @@
 """L3: zspages of a ZsPool move out of the tail of a chunk, whose pages go back to the arena (the kernel's page migration,
 zs_page_migrate in mm/zsmalloc.c, which serves the kernel's compaction of physical memory).
 
-Guarantee. As of zscompact.py: readers see objects whole, where they were or where they are; what somebody reads stays, and with it
-the tail. The pool does not grow for it. Whoever does it may die anywhere: the chunk is what it was, with fewer objects.
+Guarantee. As of zscompact.py: readers see objects whole, where they were or where they are; what somebody reads stays, and with
+it the tail. The pool does not grow for it. Whoever does it may die anywhere: the chunk is what it was, with fewer objects.
 Process-safe, not lock-free. Price. As of zscompact.py, and a copy of each object of the tail.
 Precondition. The lock of compaction is the caller's: nothing else moves objects of the pool.
 
@@ -119,16 +119,17 @@ def mark_zspages(
 ) -> cython.void:
     """In state.held, the granules of the chunk that belong to zspages whose objects can move."""
     index: uint64_t = 0
+    first: uint64_t
     at: uint64_t
     c: uint64_t
     word: uint64_t
     d: cython.pointer(Descriptor) = zs_desc(pool, 0)
     while d != cython.NULL:
         word = read_once(cython.address(d.word), b"zsrehome.look")
-        at = tail_of(pool, g, word, state.chunk, 0)
+        first = tail_of(pool, g, word, state.chunk, 0)
         c = desc_class(word)
-        if at and not state.fixed[c >> 6] >> (c & 63) & 1:
-            for at in range(at - 1, at - 1 + g.shapes[c].pages):
+        if first and not state.fixed[c >> 6] >> (c & 63) & 1:
+            for at in range(first - 1, first - 1 + g.shapes[c].pages):
                 if at < pool.chunks[state.chunk].nr:
                     state.held[at >> 3] |= 1 << (at & 7)
         index += 1
@@ -141,8 +142,9 @@ def mark_zspages(
 def rehome_plan(
     pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), state: cython.pointer(Rehoming)
 ) -> cython.int:
-    """How much of the picked chunk can be given back: behind the last granule that is neither free nor of a zspage whose objects can
-    move. OK; NOT_FOUND: nothing, or there is no room elsewhere for what is there. Relaxed: a guess, which rehome_finish proves."""
+    """How much of the picked chunk can be given back: behind the last granule that is neither free nor of a zspage whose objects
+    can move. OK; NOT_FOUND: nothing, or there is no room elsewhere for what is there. Relaxed: a guess, which rehome_finish
+    proves."""
     chunk: cython.pointer(ChunkRef) = cython.address(pool.chunks[state.chunk])
     i: uint64_t
     at: uint64_t

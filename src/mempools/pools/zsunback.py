@@ -1,13 +1,14 @@
 """L3: free pages of a ZsPool give their memory back to the system; their place stays the pool's.
 
-Guarantee. Only pages that nobody has: each is claimed meanwhile. Lock-free, process-safe. Price. A system call for each run of free
-pages in eight; whoever takes one of them later reserves it again (layout/backing.py).
+Guarantee. Only pages that nobody has: each is claimed meanwhile. Lock-free, process-safe. Price. A system call for each run of
+free pages in eight; whoever takes one of them later reserves it again (layout/backing.py).
 
   what runs | beside alloc                                          | beside free
   unback    | eight pages at a time are not to be had for a moment  | any
 
 Crash windows.
-  [D:zsunback.claimed]  some pages are the dead process's, whether they exist or not: swept, and reserved by whoever has them next.
+  [D:zsunback.claimed]  some pages are the dead process's, whether they exist or not: swept, and reserved by whoever has them
+                        next.
 """
 
 import cython

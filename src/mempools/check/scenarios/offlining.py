@@ -1,5 +1,5 @@
-"""Scenarios of chunks whose last granules go offline and come back: beside who allocates from the chunk, beside who takes pages of
-the arena, beside each other, and when who does it dies.
+"""Scenarios of chunks whose last granules go offline and come back: beside who allocates from the chunk, beside who takes pages
+of the arena, beside each other, and when who does it dies.
 
 The arena has the pool's chunk and no other page: a page with the map, and two granules of a page each.
 """
@@ -85,11 +85,7 @@ def put_away(actor: cython.pointer(Actor), keep: uint64_t) -> cython.void:
     if others:
         release_singles(chunk.map, chunk.summary, chunk.nr_words, 0, others, slot_of(actor))
         lanes ^= others
-    if (
-        lanes
-        and popcount64(lanes) == online - keep
-        and chunk_offline(cython.address(actor.pool), 0, state, keep) == OK
-    ):
+    if lanes and popcount64(lanes) == online - keep and chunk_offline(cython.address(actor.pool), 0, state, keep) == OK:
         return
     if lanes:
         release_singles(chunk.map, chunk.summary, chunk.nr_words, 0, lanes, slot_of(actor))
