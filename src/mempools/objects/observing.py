@@ -185,7 +185,7 @@ def counters_seen(kind: str, root: bytes) -> dict:
         return _reserve(root)
     if kind == "percpu" and len(root) >= cython.sizeof(PerCpuTable):
         return _percpu(root)
-    if kind == "store" and len(root) >= index_root_nbytes():
+    if kind == "store" and len(root) >= index_root_nbytes(_chain(root)):
         return _store(root) | _zspool(root)
     return _zspool(root) if kind in ("zspool", "zram") else {}
 
@@ -226,9 +226,15 @@ def _percpu(root: bytes) -> dict:
 
 
 @cython.cfunc
+def _chain(root: bytes) -> uint64_t:
+    """Of a ZsPool's table."""
+    return cython.cast(cython.pointer(ZsRoot), cython.cast(cython.p_char, root)).chain if len(root) >= 8 else 0
+
+
+@cython.cfunc
 def _store(root: bytes) -> dict:
     index: cython.pointer(IndexRoot) = cython.cast(
-        cython.pointer(IndexRoot), cython.cast(cython.p_char, root) + index_root_offset()
+        cython.pointer(IndexRoot), cython.cast(cython.p_char, root) + index_root_offset(_chain(root))
     )
     i: cython.int
     found: dict = {"count": 0, "logical_bytes": 0, "stored_bytes": 0, "changes": 0}

@@ -43,7 +43,7 @@ from cython.cimports.mempools.pools.hashentry import (
 from cython.cimports.mempools.pools.hashindex import index_find, index_key
 from cython.cimports.mempools.pools.hashmend import index_forked
 from cython.cimports.mempools.pools.hashsplit import index_is_crowded, index_split
-from cython.cimports.mempools.pools.hashtable import STORE_CHAIN, index_choose_codec, index_root_nbytes
+from cython.cimports.mempools.pools.hashtable import index_choose_codec, index_root_nbytes, store_chain
 from cython.cimports.mempools.pools.zsgeometry import Geometry
 from cython.cimports.mempools.pools.zstable import ZS_SHIFT, zs_geometry, zs_make
 
@@ -405,9 +405,10 @@ os.register_at_fork(after_in_child=_forked)
 def open_index(arena, mapping: Mapping, name: str, limit, create: cython.bint):
     """The store of that name: made if `create` and there is none. A `limit` of 0 takes the one that is there."""
     index: StoreIndex = StoreIndex.__new__(StoreIndex)
-    index.open_ref(mapping, name, KIND_STORE, ZS_SHIFT, limit, 0, index_root_nbytes(), 0, create)
+    chain: uint64_t = store_chain(limit if limit else mapping.nbytes)
+    index.open_ref(mapping, name, KIND_STORE, ZS_SHIFT, limit, 0, index_root_nbytes(chain), 0, create)
     index.arena = arena
-    if zs_make(index.ref, STORE_CHAIN) == MISMATCH:
+    if zs_make(index.ref, store_chain(index.ref.limit if index.ref.limit else mapping.nbytes)) == MISMATCH:
         raise Corrupt(f"store {name!r}: its root makes no sense")
     index.g = zs_geometry(index.ref)
     if index.g == cython.NULL:

@@ -39,10 +39,10 @@ from cython.cimports.mempools.pools.hashtable import (
     Stripe,
     bucket_line,
     handle_in,
+    index_has_room,
     index_is_there,
     index_nr_buckets,
     index_root,
-    index_root_nbytes,
     mend_line,
     most_lines,
     next_line,
@@ -198,7 +198,7 @@ def index_mend(pool: cython.pointer(PoolRef), slot: uint32_t) -> cython.int:
     its: ArenaRef
     registration: uint64_t[2]
     status: cython.int
-    if pool.root == cython.NULL or pool.root_nbytes < index_root_nbytes():
+    if not index_has_room(pool):
         return CORRUPT
     if not index_is_there(pool):  # 0: it was being made
         return OK if read_once(cython.address(zs_root(pool).chain), b"hashmend.chain") == 0 else CORRUPT

@@ -65,9 +65,11 @@ register_module(cython.address(this_module_step))
 @cython.nogil
 @cython.exceptval(check=False)
 def index_is_crowded(pool: cython.pointer(PoolRef), stripe: cython.pointer(Stripe)) -> cython.bint:
-    """Has the stripe more than 4.5 entries a bucket? Then the next bucket of all should be split, whosever it is: hashes
-    fill the stripes alike. Relaxed: a guess."""
-    return 2 * NR_STRIPES * read_once(cython.address(stripe.count), b"hashsplit.crowded") > 9 * index_nr_buckets(pool)
+    """Has the stripe more than 4.5 entries a bucket, or 6.5 where one more bucket takes as much memory as there are buckets? Then
+    the next bucket of all should be split, whosever it is: hashes fill the stripes alike. Relaxed: a guess."""
+    nr: uint64_t = index_nr_buckets(pool)
+    halves: uint64_t = 9 if bucket_line(pool, nr) != cython.NULL else 13
+    return 2 * NR_STRIPES * read_once(cython.address(stripe.count), b"hashsplit.crowded") > halves * nr
 
 
 @cython.cfunc

@@ -1,6 +1,6 @@
 # L3: what a store keeps in the arena: see hashtable.py.
 #
-#   root      ZsRoot, ZsClass[] of STORE_CHAIN: the store's pool is a ZsPool (zstable.pxd); then IndexRoot
+#   root      ZsRoot, ZsClass[] of its chain (store_chain): the store's pool is a ZsPool (zstable.pxd); then IndexRoot
 #   blocks    of the pool's own chunks: those of a ZsPool, and segments of the two tables of lines
 #
 # A line is LINE_WORDS words, a cache line: NR_LINE_SLOTS slots, and the reference to a further line.
@@ -15,7 +15,11 @@ from mempools.layout.refs cimport PoolRef
 from mempools.pools.zstable cimport NR_SEGMENTS
 
 cdef enum:
-    STORE_CHAIN = 4            # pages of a zspage of a store: with 8 a store of few values of many sizes is mostly holes
+    # Pages of a zspage of a store: with few of them less stays unused where there are few values of many sizes, with many of them
+    # where there are many.
+    SMALL_CHAIN = 4
+    LARGE_CHAIN = 8
+    LARGE_STORE = 0x2000000    # bytes it may have, from which on it has LARGE_CHAIN
     NR_STRIPES = 64
     LINE_WORDS = 8
     NR_LINE_SLOTS = 7
@@ -72,9 +76,11 @@ cdef inline uint64_t tag_of(uint64_t word) noexcept nogil:    # of a slot's word
 cdef inline uint64_t handle_in(uint64_t word) noexcept nogil:
     return word << 8 >> 8
 
-cdef uint64_t index_root_nbytes() noexcept nogil
-cdef uint64_t index_root_offset() noexcept nogil
+cdef uint64_t store_chain(uint64_t nbytes) noexcept nogil
+cdef uint64_t index_root_nbytes(uint64_t chain) noexcept nogil
+cdef uint64_t index_root_offset(uint64_t chain) noexcept nogil
 cdef IndexRoot *index_root(PoolRef *pool) noexcept nogil
+cdef bint index_has_room(PoolRef *pool) noexcept nogil
 cdef bint index_is_there(PoolRef *pool) noexcept nogil
 cdef uint64_t index_nr_buckets(PoolRef *pool) noexcept nogil
 cdef uint64_t half_of(uint64_t nr) noexcept nogil

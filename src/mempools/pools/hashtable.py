@@ -39,29 +39,64 @@ from cython.cimports.mempools.pools.zstable import NR_SEGMENTS, grow, root_nbyte
 
 register_module(cython.address(this_module_step))
 
-_root_offset = cython.declare(uint64_t, (root_nbytes(geometry_of(STORE_CHAIN)) + 63) // 64 * 64)
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def offset_behind(chain: uint64_t) -> uint64_t:
+    return (root_nbytes(geometry_of(chain)) + 63) // 64 * 64
+
+
+_small_offset = cython.declare(uint64_t, offset_behind(SMALL_CHAIN))
+_large_offset = cython.declare(uint64_t, offset_behind(LARGE_CHAIN))
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def store_chain(nbytes: uint64_t) -> uint64_t:
+    """Of a store that may have so many bytes, by its own size or its arena's: neither ever changes."""
+    return LARGE_CHAIN if nbytes >= LARGE_STORE else SMALL_CHAIN
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def chain_of(pool: cython.pointer(PoolRef)) -> uint64_t:
+    return store_chain(pool.limit if pool.limit else pool.arena.nbytes)
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def index_root_offset() -> uint64_t:
+def index_root_offset(chain: uint64_t) -> uint64_t:
     """Of the index in the pool's table, behind the ZsPool's."""
-    return _root_offset
+    return _large_offset if chain == LARGE_CHAIN else _small_offset
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def index_root_nbytes() -> uint64_t:
-    return _root_offset + cython.sizeof(IndexRoot)
+def index_root_nbytes(chain: uint64_t) -> uint64_t:
+    return index_root_offset(chain) + cython.sizeof(IndexRoot)
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def index_root(pool: cython.pointer(PoolRef)) -> cython.pointer(IndexRoot):
-    return cython.cast(cython.pointer(IndexRoot), pool.root + _root_offset)
+    return cython.cast(cython.pointer(IndexRoot), pool.root + index_root_offset(chain_of(pool)))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def index_has_room(pool: cython.pointer(PoolRef)) -> cython.bint:
+    """Is the pool's table as large as one of a store?"""
+    return pool.root != cython.NULL and pool.root_nbytes >= index_root_nbytes(chain_of(pool))
 
 
 @cython.cfunc
@@ -69,11 +104,7 @@ def index_root(pool: cython.pointer(PoolRef)) -> cython.pointer(IndexRoot):
 @cython.exceptval(check=False)
 def index_is_there(pool: cython.pointer(PoolRef)) -> cython.bint:
     """Is the pool's table one of a store?"""
-    return (
-        pool.root != cython.NULL
-        and pool.root_nbytes >= index_root_nbytes()
-        and zs_geometry(pool) == geometry_of(STORE_CHAIN)
-    )
+    return index_has_room(pool) and zs_geometry(pool) == geometry_of(chain_of(pool))
 
 
 # ---- lookups

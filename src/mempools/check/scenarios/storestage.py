@@ -54,7 +54,7 @@ from cython.cimports.mempools.pools.hashtable import (
     LINE_WORDS,
     NR_LINE_SLOTS,
     NR_STRIPES,
-    STORE_CHAIN,
+    SMALL_CHAIN,
     IndexRoot,
     bucket_line,
     bucket_of,
@@ -84,7 +84,7 @@ _VALUE = cython.declare(uint64_t, 16)
 _FULL = cython.declare(uint64_t, 1968)  # bytes of a value for an object of 2,000 bytes
 _SLICE = cython.declare(uint64_t, 20_000_000)
 _PAGES = cython.declare(uint64_t, 12)  # of the pool: a segment of buckets, zspages
-_ROOT_PAGES = cython.declare(uint64_t, (index_root_nbytes() + 4095) // 4096)
+_ROOT_PAGES = cython.declare(uint64_t, (index_root_nbytes(SMALL_CHAIN) + 4095) // 4096)
 _keys = cython.declare(uint64_t[4])
 _nr = cython.declare(uint64_t[1])  # buckets at the beginning
 _data = cython.declare(uint64_t[256])
@@ -97,7 +97,7 @@ _data = cython.declare(uint64_t[256])
 @cython.nogil
 @cython.exceptval(check=False)
 def geometry() -> cython.pointer(Geometry):
-    return geometry_of(STORE_CHAIN)
+    return geometry_of(SMALL_CHAIN)
 
 
 @cython.cfunc
@@ -196,9 +196,9 @@ def set_store(e: cython.pointer(Engine), memory: cython.p_char, splits: uint64_t
     _nr[0] = FIRST_BUCKETS + splits
     if set_arena(stage, 8 + _ROOT_PAGES + _PAGES + 1, 3) != 0:
         return cython.NULL
-    if set_pool(stage, KIND_STORE, ZS_SHIFT, _PAGES << ZS_SHIFT, 0, index_root_nbytes(), cython.address(index)) != 0:
+    if set_pool(stage, KIND_STORE, ZS_SHIFT, _PAGES << ZS_SHIFT, 0, index_root_nbytes(SMALL_CHAIN), cython.address(index)) != 0:
         return cython.NULL
-    if zs_make(pool, STORE_CHAIN) != OK:
+    if zs_make(pool, SMALL_CHAIN) != OK:
         return cython.NULL
     while bucket_line(pool, _nr[0]) == cython.NULL:
         if grow_buckets(pool) != OK:
