@@ -37,6 +37,7 @@ cdef const char *store_wrong(Stage *stage, uint64_t nr) noexcept nogil
 cdef const char *final_a(void *arg) noexcept nogil
 cdef const char *final_both(void *arg) noexcept nogil
 cdef uint64_t key_word(int which) noexcept nogil
+cdef uint64_t value_of(int which, uint64_t mark) noexcept nogil
 cdef void fill_buckets(Stage *stage) noexcept nogil
 cdef uint64_t lines_of(Stage *stage, uint64_t bucket) noexcept nogil
 cdef uint64_t lines_taken(Stage *stage) noexcept nogil
