@@ -7,4 +7,5 @@ cdef class ZsClasses(PoolObject):
 
     cdef bint may_call(self, int status) except -1
     cdef int check_locks(self) except -1
+    cdef uint64_t drain_all(self) except? 0
     cdef int fail_handle(self, int status, uint64_t handle) except -1

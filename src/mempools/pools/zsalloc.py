@@ -11,6 +11,7 @@ Precondition. Not for C signal handlers. Nothing that waits and no Python under 
   what runs   | beside alloc, free, keep, move of the class | of other classes              | beside pin
   alloc       | one at a time, under the class's lock       | cells, descriptors: by a swap | [R:zsalloc.live]
   free, move  | likewise                                    | likewise                      | [F:zspin.claimed]
+  defer, give | one swap, which cancels a claim, or fails   | likewise                      | neither sees the other
 
 Rules.
 - The cells are the truth, together with the words of the descriptors. A slot is taken if and only if its header names a cell
@@ -19,6 +20,7 @@ Rules.
 - A cell belongs to the first class that uses it, for ever. Unused cells and descriptors are claimed by a swap under the class's
   lock: who finds the lock's holder dead finds them by the class that stands in them. The cells that have ever been used are
   the first ones of the table: whoever wants one takes the first that is 0, and none becomes 0 again.
+- Who holds the class's lock changes the cell of a live object by swaps: pools/zsdefer.py and zsgive.py take no lock.
 - A descriptor's word is its zspage's claim to the block: set before the block becomes OWNER_STRUCT's, cleared after it has
   become the process's again.
 - Each class keeps at most one empty zspage, so that a pair of alloc and free at the edge costs no pages; zs_trim returns it.
@@ -364,11 +366,13 @@ def lock_object(
     pool: cython.pointer(PoolRef),
     g: cython.pointer(Geometry),
     handle: uint64_t,
+    doomed: cython.bint,
     cell: cython.pointer(cython.pointer(uint64_t)),
     word: cython.pointer(uint64_t),
     timeout_ns: uint64_t,
 ) -> cython.int:
-    """Locks the class of a live object: OK; STALE, NOT_A_BLOCK: there is none; CORRUPT, and what the lock says."""
+    """Locks the class of a live object: OK; STALE, NOT_A_BLOCK: there is none; CORRUPT, and what the lock says. `doomed`: it may
+    be DOOMED; else that is STALE, too."""
     c: uint64_t = handle >> 32 & 0xFF
     status: cython.int
     cell[0] = zs_cell(pool, index_of(handle))
@@ -382,6 +386,8 @@ def lock_object(
         status = not_named(handle, word[0])
     elif word[0] & cython.cast(uint64_t, CELL_CLAIMED):
         status = CORRUPT
+    elif not doomed and cell_owner(word[0]) == DOOMED:
+        status = STALE
     if status != OK:
         class_unlock(pool, c)
     return status
@@ -390,21 +396,25 @@ def lock_object(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def zs_free(
-    pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), handle: uint64_t, timeout_ns: uint64_t
+def free_object(
+    pool: cython.pointer(PoolRef),
+    g: cython.pointer(Geometry),
+    handle: uint64_t,
+    doomed: cython.bint,
+    timeout_ns: uint64_t,
 ) -> cython.int:
-    """Ends an object, whoever allocated it: OK; BUSY: somebody reads it; STALE: it has ended; NOT_A_BLOCK: it never was one;
-    CORRUPT, and what the lock says."""
     c: uint64_t = handle >> 32 & 0xFF
     cell: cython.pointer(uint64_t) = cython.NULL
     word: uint64_t = 0
     block: uint64_t = 0
-    status: cython.int = lock_object(pool, g, handle, cython.address(cell), cython.address(word), timeout_ns)
+    status: cython.int = lock_object(pool, g, handle, doomed, cython.address(cell), cython.address(word), timeout_ns)
     if status != OK:
         return status
     status = free_locked(
         pool, g, index_of(handle), cell, word, cython.cast(uint32_t, pool.arena.slot[0]), cython.address(block)
     )
+    if status == BUSY and not doomed and cell_owner(read_once(cell, b"zsalloc.object")) == DOOMED:
+        status = STALE  # a deferred free was faster
     class_unlock(pool, c)
     if block:
         genpool_free(pool, block, cython.cast(uint64_t, g.shapes[c].pages) << ZS_SHIFT)
@@ -414,26 +424,49 @@ def zs_free(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def zs_end(
+    pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), handle: uint64_t, timeout_ns: uint64_t
+) -> cython.int:
+    """Ends an object, whoever allocated it: OK; BUSY: somebody reads it; STALE: it has ended, if only but for its readers or its
+    place; NOT_A_BLOCK: it never was one; CORRUPT, and what the lock says."""
+    return free_object(pool, g, handle, False, timeout_ns)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def zs_free(
+    pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), handle: uint64_t, timeout_ns: uint64_t
+) -> cython.int:
+    """As zs_end, of one that is DOOMED, too: for its last reader."""
+    return free_object(pool, g, handle, True, timeout_ns)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def zs_keep(
     pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), handle: uint64_t, timeout_ns: uint64_t
 ) -> cython.int:
-    """The object is the pool's own from now on, no process's: status as of zs_free, without BUSY; STALE, too, if it is DOOMED."""
+    """The object is the pool's own from now on, no process's: status as of zs_end, without BUSY."""
     cell: cython.pointer(uint64_t) = cython.NULL
     word: uint64_t = 0
-    status: cython.int = lock_object(pool, g, handle, cython.address(cell), cython.address(word), timeout_ns)
+    status: cython.int = lock_object(pool, g, handle, False, cython.address(cell), cython.address(word), timeout_ns)
     if status != OK:
         return status
-    if cell_owner(word) == DOOMED:  # it has been retired (pools/zsretire.py), and ends with its last reader
-        class_unlock(pool, handle >> 32 & 0xFF)
-        return STALE
-    # Plain: nobody but the lock's holder changes a cell that is not claimed.
-    write_once(
-        cell,
-        word & ~(cython.cast(uint64_t, 0x7F) << OWNER_SHIFT) | cython.cast(uint64_t, OWNER_STRUCT) << OWNER_SHIFT,
-        b"zsalloc.keep",
-    )
+    # Relaxed: it publishes nothing. It fails if a deferred free was faster.
+    if (
+        cmpxchg_relaxed(
+            cell,
+            word,
+            word & ~(cython.cast(uint64_t, 0x7F) << OWNER_SHIFT) | cython.cast(uint64_t, OWNER_STRUCT) << OWNER_SHIFT,
+            b"zsalloc.keep",
+        )
+        != word
+    ):
+        status = STALE
     class_unlock(pool, handle >> 32 & 0xFF)
-    return OK
+    return status
 
 
 @cython.cfunc

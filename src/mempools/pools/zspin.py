@@ -12,8 +12,9 @@ Precondition. The process is registered and stays so while it has pins.
   doom      | likewise                               | [F:zspin.leave]: one of the two frees the object
 
 Rules.
-- Only who holds the class's lock sets CELL_CLAIMED, and takes it away or commits before it lets go; a reader may take it
-  away at any time. So a commit's swap from the claimed word fails if and only if a reader has cancelled it.
+- Only who holds the class's lock sets CELL_CLAIMED, and takes it away or commits before it lets go; a reader, or who gives or
+  defers the object, may take it away at any time. So a commit's swap from the claimed word fails if and only if one has
+  cancelled it.
 - The entry is written before the cell is looked at, and the cell decides. An entry of a reader that has not looked yet holds a
   mover up for nothing, no more.
 
@@ -36,7 +37,6 @@ from cython.cimports.mempools.machine.atomics import (
     fetch_or_relaxed,
     load_acquire,
     read_once,
-    smp_mb,
     this_module_step,
     write_once,
     xchg,
@@ -237,6 +237,14 @@ def locate(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def is_doomed(pool: cython.pointer(PoolRef), pinned: cython.pointer(Pinned)) -> cython.bint:
+    """Has a pinned object ended but for its readers? Relaxed: if it does so at this moment, either answer is right."""
+    return cell_owner(read_once(zs_cell(pool, index_of(pinned.handle)), b"zspin.doomed")) == DOOMED
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def zs_unpin(pool: cython.pointer(PoolRef), pinned: cython.pointer(Pinned)) -> cython.bint:
     cell: cython.pointer(uint64_t) = zs_cell(pool, index_of(pinned.handle))
     word: uint64_t
@@ -295,14 +303,14 @@ def is_pinned(pool: cython.pointer(PoolRef), index: uint64_t) -> cython.bint:
 def claim_locked(
     pool: cython.pointer(PoolRef), index: uint64_t, cell: cython.pointer(uint64_t), word: uint64_t
 ) -> cython.int:
-    """OK, or BUSY: somebody reads it, and nothing has been changed. No swaps: an unclaimed cell is the lock's holder's alone, and
-    a reader who takes the claim away stores what is stored here."""
-    write_once(cell, word | cython.cast(uint64_t, CELL_CLAIMED), b"zspin.claim")
+    """OK, or BUSY: somebody reads it, or has given it to another owner, and nothing has been changed. Swaps: a gift
+    (pools/zsgive.py) and a deferred free (pools/zsdefer.py) take no lock, and neither may be overwritten."""
     # [F:zspin.claimed] full; pairs with [F:zspin.enter]: see there.
-    smp_mb(b"F:zspin.claimed")
+    if cmpxchg(cell, word, word | cython.cast(uint64_t, CELL_CLAIMED), b"F:zspin.claimed") != word:
+        return BUSY
     if not is_pinned(pool, index):
         return OK
-    write_once(cell, word, b"zspin.unclaim")
+    cmpxchg_relaxed(cell, word | cython.cast(uint64_t, CELL_CLAIMED), word, b"zspin.unclaim")
     return BUSY
 
 
