@@ -42,7 +42,8 @@ from cython.cimports.mempools.check.scenarios.zsstage import (
 )
 from cython.cimports.mempools.check.scenes import register_scene
 from cython.cimports.mempools.check.state import Engine
-from cython.cimports.mempools.machine.atomics import read_once, this_module_step
+from cython.cimports.mempools.layout.refs import PoolRef
+from cython.cimports.mempools.machine.atomics import read_once, this_module_step, write_once
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.owners import OWNER_STRUCT
 from cython.cimports.mempools.parts.status import OK, STALE, TIMED_OUT
@@ -50,7 +51,7 @@ from cython.cimports.mempools.pools.zsalloc import zs_end, zs_keep
 from cython.cimports.mempools.pools.zsdefer import nr_deferred
 from cython.cimports.mempools.pools.zsgive import zs_give
 from cython.cimports.mempools.pools.zspin import Pinned, is_doomed
-from cython.cimports.mempools.pools.zstable import cell_owner, index_of, zs_cell
+from cython.cimports.mempools.pools.zstable import cell_owner, index_of, zs_cell, zs_root
 
 register_module(cython.address(this_module_step))
 
@@ -110,6 +111,24 @@ def defer_and_reuse(arg: cython.p_void) -> cython.void:
         engine_fail(b"an object that is there cannot be deferred")
     drain(actor, slot_of(actor))
     alloc(actor, MARK + 1)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def defer_other_in_one_process(arg: cython.p_void) -> cython.void:
+    """A thread of process 1, on whatever CPU."""
+    stage: cython.pointer(Stage) = stage_of(arg)
+    me(stage).status = defer_object(cython.address(stage.actors[0]), stage.actors[0].found[OTHER])
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def free_and_drain(arg: cython.p_void) -> cython.void:
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    actor.status = free_as_users(actor)
+    drain(actor, 1)
 
 
 @cython.cfunc
@@ -216,6 +235,13 @@ def final_one(arg: cython.p_void) -> cython.p_const_char:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def final_none(arg: cython.p_void) -> cython.p_const_char:
+    return drained_wrong(stage_of(arg), 0)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def final_two(arg: cython.p_void) -> cython.p_const_char:
     return drained_wrong(stage_of(arg), 2)
 
@@ -310,6 +336,17 @@ def final_died(arg: cython.p_void) -> cython.p_const_char:
 
 
 # ---- the scenes
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def forget_high(stage: cython.pointer(Stage)) -> cython.int:
+    """As if no entry of the queue had ever been used."""
+    pool: cython.pointer(PoolRef) = cython.address(stage.actors[0].pool)
+    queue: uint64_t = read_once(cython.address(zs_root(pool).queues[1]), b"zsdeferring.queue")
+    write_once(cython.cast(cython.pointer(uint64_t), pool.arena.base + queue), 0, b"zsdeferring.queue")
+    return 0
 
 
 @cython.cfunc
@@ -471,6 +508,41 @@ def scene_defer_recovery_dies(e: cython.pointer(Engine), memory: cython.p_char, 
     return play(e, final_died, defer_and_drain, recover_the_first, recover_both)
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_defer_two(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_objects(e, memory, OWNER_STRUCT)
+    if (
+        stage == cython.NULL
+        or set_queue(stage, 0) != 0
+        or forget_high(stage) != 0
+    ):
+        return -1
+    return play(e, final_none, defer_in_one_process, defer_other_in_one_process, cython.NULL)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_defer_undo(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_objects(e, memory, OWNER_STRUCT)
+    if stage == cython.NULL or set_queue(stage, 0) != 0:
+        return -1
+    return play(e, final_none, defer_in_one_process, defer_other_in_one_process, free_and_drain)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_defer_mover_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_objects(e, memory, OWNER_STRUCT)
+    if stage == cython.NULL or set_queue(stage, 2) != 0:
+        return -1
+    e.may_die = 1
+    return play(e, final_one, move_it, recover_the_first, defer_it)
+
+
 register_scene(
     b"zs.defer-read",
     b"an object is deferred and its place given to another, while somebody reads it: its own bytes, or none",
@@ -574,4 +646,28 @@ register_scene(
     3,
     STAGE_BYTES,
     scene_defer_recovery_dies,
+)
+register_scene(
+    b"zs.defer-two",
+    b"two threads of a process defer an object each, the first that it ever defers: both end",
+    b"I23",
+    2,
+    STAGE_BYTES,
+    scene_defer_two,
+)
+register_scene(
+    b"zs.defer-undo",
+    b"two threads defer an object each, while another process frees one of them and drains their queue: both end",
+    b"I23",
+    3,
+    STAGE_BYTES,
+    scene_defer_undo,
+)
+register_scene(
+    b"zs.defer-mover-dies",
+    b"whoever moves an object is killed anywhere, while another defers it: it ends",
+    b"I28",
+    3,
+    STAGE_BYTES,
+    scene_defer_mover_dies,
 )
