@@ -16,7 +16,7 @@ from mempools import Arena
 from mempools.check import steps
 
 POOLS = Path(__file__).parents[2] / "src" / "mempools" / "pools"
-MODULES = "zstable", "zspin", "zspage", "zsalloc", "zsretire", "zscompact", "zsmend"
+MODULES = "zstable", "zspin", "zspage", "zsalloc", "zsretire", "zsdefer", "zscompact", "zsmend"
 NBYTES = 2000  # two objects a page
 
 
@@ -108,6 +108,30 @@ def free_another_s(scene):
     pool.free(scene.loose)
 
 
+def defer_own(scene):
+    pool = scene.open()
+    handles = pool.alloc_bulk([NBYTES] * 3)
+    yield 0
+    for handle in handles:  # the first makes the queue
+        pool.free_deferred(handle)
+
+
+def defer_another_s(scene):
+    pool = scene.open()
+    pool.free_deferred(pool.alloc(24))
+    yield 0
+    pool.free_deferred(scene.loose)
+
+
+def drain(scene):
+    pool = scene.open()
+    handles = [*pool.alloc_bulk([NBYTES] * 7), pool.alloc(100), scene.loose]
+    for handle in handles:
+        pool.free_deferred(handle)
+    yield 0
+    pool.drain()
+
+
 def read(scene):
     pool = scene.open()
     yield 0
@@ -157,6 +181,9 @@ OPERATIONS = (
     keep,
     free_own,
     free_another_s,
+    defer_own,
+    defer_another_s,
+    drain,
     read,
     write,
     compact,
@@ -269,6 +296,9 @@ DEATHS = {
     "has moved": (compact, "D:zscompact.moved", 1),
     "frees": (free_another_s, "D:zsalloc.claimed", 1),
     "has freed": (free_another_s, "D:zsalloc.ended", 1),
+    "is about to defer": (defer_another_s, "D:zsdefer.entered", 1),
+    "has deferred": (defer_another_s, "D:zsdefer.doomed", 1),
+    "drains": (drain, "D:zsdefer.ended", 2),
     "makes a table": (more_cells, "D:zstable.named", 1),
 }
 

@@ -12,7 +12,7 @@ cdef struct Pinned:            # an object that stays where it is until zs_unpin
 cdef int zs_pin(PoolRef *pool, Geometry *g, uint64_t handle, Pinned *pinned) noexcept nogil
 # True: the object is doomed, and the caller is to free it.
 cdef bint zs_unpin(PoolRef *pool, Pinned *pinned) noexcept nogil
-cdef bint is_doomed(PoolRef *pool, Pinned *pinned) noexcept nogil
+cdef bint is_doomed(PoolRef *pool, uint64_t handle) noexcept nogil
 # Under the class's lock. A claimed object may be moved or freed by a swap of its cell from word | CELL_CLAIMED, which fails if
 # somebody has come to read it, or has given or deferred it.
 cdef int claim_locked(PoolRef *pool, uint64_t index, uint64_t *cell, uint64_t word) noexcept nogil

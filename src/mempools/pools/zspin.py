@@ -237,9 +237,11 @@ def locate(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def is_doomed(pool: cython.pointer(PoolRef), pinned: cython.pointer(Pinned)) -> cython.bint:
-    """Has a pinned object ended but for its readers? Relaxed: if it does so at this moment, either answer is right."""
-    return cell_owner(read_once(zs_cell(pool, index_of(pinned.handle)), b"zspin.doomed")) == DOOMED
+def is_doomed(pool: cython.pointer(PoolRef), handle: uint64_t) -> cython.bint:
+    """Has an object ended but for its readers and its place? Relaxed: if it does so at this moment, either answer is right."""
+    cell: cython.pointer(uint64_t) = zs_cell(pool, index_of(handle))
+    word: uint64_t = 0 if cell == cython.NULL else read_once(cell, b"zspin.doomed")
+    return handle_names(handle, word) and cell_owner(word) == DOOMED
 
 
 @cython.cfunc

@@ -195,7 +195,7 @@ def read_it_by(actor: cython.pointer(Actor)) -> cython.void:
     pinned: Pinned
     if not pin(actor, cython.address(pinned)):
         return
-    if not is_doomed(cython.address(actor.pool), cython.address(pinned)):
+    if not is_doomed(cython.address(actor.pool), pinned.handle):
         actor.found[1] += 1
         if read_block(pinned.object) != MARK:
             engine_fail(b"a reader finds the bytes of another object")
