@@ -27,7 +27,6 @@ from cython.cimports.mempools.parts.status import (
     TABLE_FULL,
     TIMED_OUT,
 )
-from cython.cimports.mempools.pools.zsalloc import zs_trim
 from cython.cimports.mempools.pools.zscompact import (
     MAX_PASSED,
     Compaction,
@@ -35,6 +34,7 @@ from cython.cimports.mempools.pools.zscompact import (
     compact_trylock,
     compact_turn,
     compact_unlock,
+    zs_trim,
 )
 from cython.cimports.mempools.pools.zsdefer import nr_deferred, zs_drain
 from cython.cimports.mempools.pools.zsgeometry import MAX_OBJECT, NR_GROUPS, class_of
@@ -246,9 +246,9 @@ class ZsClasses(PoolObject):
         """Moves objects out of the emptiest zspages into the fullest, and gives the pages that are free then back: their memory
         to the system, their place to the pool; how many (zs_compact in mm/zsmalloc.c). 0 if another thread or process is at it.
 
-        Passes by what somebody reads or writes; ends what has been deferred first. `max_pages`: stops when at least as many are free. Holds a class's lock for 32
-        objects at a time; other threads run meanwhile, signal handlers between classes. Not for signal handlers. Thread-safe,
-        process-safe, not lock-free."""
+        Ends what has been deferred first; passes by what somebody reads or writes. `max_pages`: stops when at least as many are
+        free. Holds a class's lock for 32 objects at a time; other threads run meanwhile, signal handlers between classes. Not for
+        signal handlers. Thread-safe, process-safe, not lock-free."""
         state: Compaction
         most: uint64_t = ~cython.cast(uint64_t, 0) if max_pages is None else to_u64(max_pages)
         pages: uint64_t = 0

@@ -150,11 +150,11 @@ class ZsPool(ZsClasses):
         """End an object at once, and give its place back later, with others' (zs_free_deferred, proposed for mm/zsmalloc.c).
 
         From now on the handle is stale: reads, writes, `keep`, and whatever ends an object say StaleHandle. An object that is
-        being read is not Busy: its views stay as they are. Its place comes back by `drain`, `compact`, an allocation that finds no
-        room, or when the last view is closed. Takes no lock: for destructors, exits, Python's signal handlers, event loops, and
-        for many frees at a time. From about 256 objects of this process on that have not come back it gives them back itself if
-        their locks are free, outside of event loops and callbacks; with 504, or when the pool has no page left for the queue, it
-        does what `free` does, only never Busy. Errors as of `free`, without Busy. Not for C signal handlers. Thread-safe,
+        being read is not Busy: its views stay as they are. Its place comes back by `drain`, `compact`, an allocation that finds
+        no room, or when the last view is closed. Takes no lock: for destructors, exits, Python's signal handlers, event loops,
+        and for many frees at a time. From about 256 objects of this process on that have not come back it gives them back itself
+        if their locks are free, outside of event loops and callbacks; with 504, or when the pool has no page left for the queue,
+        it does what `free` does, only never Busy. Errors as of `free`, without Busy. Not for C signal handlers. Thread-safe,
         process-safe; lock-free while there is room in the queue."""
         name: uint64_t = to_u64(handle)
         slot: uint64_t
@@ -273,7 +273,7 @@ class ZsPool(ZsClasses):
 
             with pool.read(handle) as view: ...        # a read-only memoryview of exactly the object's bytes, no copy
 
-        Until it is closed the object stays where it is, and freeing it raises Busy. A process may have 511 views open at a time,
+        Until it is closed the object stays where it is, and `free` raises Busy. A process may have 511 views open at a time,
         or Exhausted. Errors as of `free`. Never waits. Thread-safe, process-safe, lock-free."""
         return view_of(self, handle)
 

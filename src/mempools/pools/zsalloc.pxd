@@ -8,7 +8,6 @@ cdef int zs_free(PoolRef *pool, Geometry *g, uint64_t handle, uint64_t timeout_n
 cdef int zs_end(PoolRef *pool, Geometry *g, uint64_t handle, uint64_t timeout_ns) noexcept nogil
 cdef int zs_keep(PoolRef *pool, Geometry *g, uint64_t handle, uint64_t timeout_ns) noexcept nogil
 cdef void end_block(PoolRef *pool, uint64_t block, uint64_t nbytes, bint to_system) noexcept nogil
-cdef int zs_trim(PoolRef *pool, Geometry *g, bint to_system, uint64_t *pages, uint64_t timeout_ns) noexcept nogil
 # Locks the class of a live object: see there.
 cdef int lock_object(PoolRef *pool, Geometry *g, uint64_t handle, bint doomed, uint64_t **cell, uint64_t *word, uint64_t timeout_ns) noexcept nogil
 # The class's lock is held in the name of `slot`:

@@ -23,7 +23,8 @@ Rules.
 - Who holds the class's lock changes the cell of a live object by swaps: pools/zsdefer.py and zsgive.py take no lock.
 - A descriptor's word is its zspage's claim to the block: set before the block becomes OWNER_STRUCT's, cleared after it has
   become the process's again.
-- Each class keeps at most one empty zspage, so that a pair of alloc and free at the edge costs no pages; zs_trim returns it.
+- Each class keeps at most one empty zspage, so that a pair of alloc and free at the edge costs no pages; zs_trim
+  (pools/zscompact.py) returns it.
 
 Crash windows (the dead process is X, which has the class's lock; those of zspages: pools/zspage.py):
   [D:zsalloc.filled]   a slot is taken out of the chain, its header names a cell that is not live: both are free.
@@ -467,40 +468,3 @@ def zs_keep(
         status = STALE
     class_unlock(pool, handle >> 32 & 0xFF)
     return status
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def zs_trim(
-    pool: cython.pointer(PoolRef),
-    g: cython.pointer(Geometry),
-    to_system: cython.bint,
-    pages: cython.pointer(uint64_t),
-    timeout_ns: uint64_t,
-) -> cython.int:
-    """Gives the empty zspages back to the pool's chunks, and their memory to the system: OK and how many pages, or what a lock
-    says."""
-    c: uint64_t
-    head: uint64_t
-    block: uint64_t
-    status: cython.int
-    d: cython.pointer(Descriptor)
-    pages[0] = 0
-    for c in range(g.nr):
-        # Relaxed: a hint, for the lock is not worth taking where there is none.
-        while read_once(cython.address(zs_class(pool, c).heads[0]), b"zsalloc.trim"):
-            status = class_lock(pool, c, timeout_ns)
-            if status != OK:
-                return status
-            head = read_once(cython.address(zs_class(pool, c).heads[0]), b"zsalloc.trim")
-            d = zspage_of(pool, g, c, head - 1) if head else cython.NULL
-            block = 0
-            if d != cython.NULL:
-                block = drop_locked(pool, g, c, head - 1, d, cython.cast(uint32_t, pool.arena.slot[0]))
-            class_unlock(pool, c)
-            if block == 0:
-                break
-            end_block(pool, block, cython.cast(uint64_t, g.shapes[c].pages) << ZS_SHIFT, to_system)
-            pages[0] += g.shapes[c].pages
-    return OK

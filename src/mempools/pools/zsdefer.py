@@ -1,17 +1,16 @@
-"""L3: deferred frees of a ZsPool: an object ends at once for everybody, its place is given back later, with others' (see zsalloc.py).
+"""L3: deferred frees of a ZsPool: an object ends at once, its place is given back later, with others' (see zsalloc.py).
 
 Purpose. A free takes the lock of a class, which others may have. Who cannot wait, or has many objects to free, makes an object
 DOOMED by one swap and notes its handle in a queue of its process's, a page; a drain gives the places of many objects of a class
 back under one lock (zs_free_deferred, proposed for mm/zsmalloc.c, has page-sized buffers for each CPU).
-Guarantee. Of all who end an object, by whatever call, one succeeds. What is deferred is freed by a drain, with its last reader, or
-by recovery. Defer: lock-free, process-safe; drain: process-safe, not lock-free. Memory is bounded: a page a process slot; with a
-full queue, or without room for one, nothing is done, and the caller frees.
+Guarantee. Of all who end an object, by whatever call, one succeeds. What is deferred is freed by a drain, with its last reader,
+or by recovery. Defer: lock-free, process-safe; drain: process-safe, not lock-free. Memory is bounded: a page a process slot;
+with a full queue, or without room for one, nothing is done, and the caller frees.
 Price. Defer: two swaps, and the search for an entry. Drain: a retire an object, a lock for each FREES_A_TURN of a class.
 
-  what runs | beside a read               | beside free, keep, move, retire                | beside another defer, a drain
-  defer     | neither waits for the other | one swap of the cell: a claim is taken away,   | of the same object one wins; of
-            |                             | or it fails                                    | entries, each takes another
-  drain     | as a retire                 | as a retire                                    | an object is freed by one
+  what runs | beside a read               | beside free, keep, move, retire | beside another defer, a drain
+  defer     | neither waits for the other | one swap, which cancels a claim | one wins; each takes another entry
+  drain     | as a retire                 | as a retire                     | each object is freed once
 
 Rules.
 - The cells are the truth. An entry is only where to look for a DOOMED object: one whose handle names nothing any more is dropped,
@@ -19,8 +18,8 @@ Rules.
 - The entry comes before the swap of the cell. So a DOOMED object has an entry, whoever is interrupted; and who finds no room has
   done nothing yet.
 - An entry goes after its object: a drain that dies, or passes an object by that is being read, leaves it to the next.
-- Any process may drain any queue; entries come and go by swaps alone. Relaxed, all of them: an entry that is not seen yet is found
-  by the next drain, and what it names is read under its class's lock.
+- Any process may drain any queue; entries come and go by swaps alone. Relaxed, all of them: an entry that is not seen yet is
+  found by the next drain, and what it names is read under its class's lock.
 
 Crash windows (the dead process is X):
   [D:zsdefer.entered]  X's queue names an object that has not ended: it is as it was.
@@ -225,9 +224,7 @@ def end_locked(
     if handle_names(handle, word):
         if cell_owner(word) != DOOMED:
             return OK
-        status = retire_locked(
-            pool, g, index_of(handle), cell, word, cython.cast(uint32_t, pool.arena.slot[0]), block
-        )
+        status = retire_locked(pool, g, index_of(handle), cell, word, cython.cast(uint32_t, pool.arena.slot[0]), block)
         if status != OK or handle_names(handle, read_once(cell, b"zsdefer.end")):
             return status
         nr[0] += 1

@@ -6,7 +6,7 @@ Guarantee. A retired object ends exactly once: at once, with its last reader, or
 be told which. Process-safe, not lock-free.
 Price. A free; where somebody reads, one swap and a second look at the pins.
 
-  what runs | beside pin                   | beside unpin                                  | beside another retire, a deferred free
+  what runs | beside pin                   | beside unpin                                  | beside another, a deferral
   retire    | as a free: [F:zspin.claimed] | [F:zsretire.doomed]: one of the two frees it  | one is told STALE
 
 Crash windows.
@@ -45,8 +45,8 @@ def retire_locked(
     slot: uint32_t,
     block: cython.pointer(uint64_t),
 ) -> cython.int:
-    """Frees the object that the cell's word names, or dooms it if somebody reads it: OK, and block[0] is the pages of a zspage for
-    the caller to free, or 0; STALE: another has doomed it since; CORRUPT."""
+    """Frees the object that the cell's word names, or dooms it if somebody reads it: OK, and block[0] is the pages of a zspage
+    for the caller to free, or 0; STALE: another has doomed it since; CORRUPT."""
     doomed: uint64_t = word & ~(cython.cast(uint64_t, 0x7F) << OWNER_SHIFT)
     found: uint64_t
     status: cython.int

@@ -364,11 +364,7 @@ def scene_defer_read(e: cython.pointer(Engine), memory: cython.p_char, nbytes: u
 @cython.exceptval(check=False)
 def scene_defer_last_reader(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
     stage: cython.pointer(Stage) = set_objects(e, memory, OWNER_STRUCT)
-    if (
-        stage == cython.NULL
-        or set_queue(stage, 0) != 0
-        or set_reader(stage, 1) != 0
-    ):
+    if stage == cython.NULL or set_queue(stage, 0) != 0 or set_reader(stage, 1) != 0:
         return -1
     return play(e, final_read_out, defer_and_drain, end_reading, cython.NULL)
 
@@ -398,11 +394,7 @@ def scene_defer_free(e: cython.pointer(Engine), memory: cython.p_char, nbytes: u
 @cython.exceptval(check=False)
 def scene_defer_retire(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
     stage: cython.pointer(Stage) = set_objects(e, memory, OWNER_STRUCT)
-    if (
-        stage == cython.NULL
-        or set_queue(stage, 0) != 0
-        or set_reader(stage, 2) != 0
-    ):
+    if stage == cython.NULL or set_queue(stage, 0) != 0 or set_reader(stage, 2) != 0:
         return -1
     return play(e, final_once, defer_it, retire_it, end_reading)
 
@@ -422,11 +414,7 @@ def scene_defer_keep(e: cython.pointer(Engine), memory: cython.p_char, nbytes: u
 @cython.exceptval(check=False)
 def scene_defer_defer(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
     stage: cython.pointer(Stage) = set_objects(e, memory, OWNER_STRUCT)
-    if (
-        stage == cython.NULL
-        or set_queue(stage, 0) != 0
-        or set_queue(stage, 2) != 0
-    ):
+    if stage == cython.NULL or set_queue(stage, 0) != 0 or set_queue(stage, 2) != 0:
         return -1
     return play(e, final_once_of_three, defer_in_one_process, defer_in_one_process, defer_it)
 
@@ -471,11 +459,7 @@ def scene_give_move(e: cython.pointer(Engine), memory: cython.p_char, nbytes: ui
 @cython.exceptval(check=False)
 def scene_deferrer_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
     stage: cython.pointer(Stage) = set_objects(e, memory, OWNER_STRUCT)
-    if (
-        stage == cython.NULL
-        or set_queue(stage, 0) != 0
-        or set_reader(stage, 2) != 0
-    ):
+    if stage == cython.NULL or set_queue(stage, 0) != 0 or set_reader(stage, 2) != 0:
         return -1
     e.may_die = 1
     return play(e, final_died, defer_and_drain, recover_the_first, end_reading)
@@ -513,11 +497,7 @@ def scene_defer_recovery_dies(e: cython.pointer(Engine), memory: cython.p_char, 
 @cython.exceptval(check=False)
 def scene_defer_two(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
     stage: cython.pointer(Stage) = set_objects(e, memory, OWNER_STRUCT)
-    if (
-        stage == cython.NULL
-        or set_queue(stage, 0) != 0
-        or forget_high(stage) != 0
-    ):
+    if stage == cython.NULL or set_queue(stage, 0) != 0 or forget_high(stage) != 0:
         return -1
     return play(e, final_none, defer_in_one_process, defer_other_in_one_process, cython.NULL)
 
