@@ -66,7 +66,7 @@ from cython.cimports.mempools.pools.zspage import (
     regroup_locked,
     zspage_of,
 )
-from cython.cimports.mempools.pools.zspin import claim_locked, not_named
+from cython.cimports.mempools.pools.zspin import claim_locked, not_named, register_end
 from cython.cimports.mempools.pools.zstable import (
     CELL_CLAIMED,
     CELL_LIVE,
@@ -468,3 +468,6 @@ def zs_keep(
         status = STALE
     class_unlock(pool, handle >> 32 & 0xFF)
     return status
+
+
+register_end(zs_free)

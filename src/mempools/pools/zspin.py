@@ -3,7 +3,8 @@
 Purpose. A pin is a hazard pointer that others can see and that recovery can clear: an entry with the object's cell in a line,
 or a page, of the reader's process slot.
 Guarantee. A pinned object is neither moved nor freed. Wait-free for readers but for the search of a free entry: a reader never
-waits for a mover, it cancels the move. A dead process's pins hold nobody up once recovery has run. Process-safe.
+waits for a mover, it cancels the move; the last reader of an object that has ended takes the class's lock. A dead process's
+pins hold nobody up once recovery has run. Process-safe.
 Price. One full swap to pin, one to unpin; a mover or freer looks at the entries that the processes have ever used at a time.
 Precondition. The process is registered and stays so while it has pins.
 
@@ -57,6 +58,7 @@ from cython.cimports.mempools.pools.zstable import (
     cell_zspage,
     desc_class,
     handle_names,
+    handle_of,
     header_of,
     index_of,
     name_block,
@@ -68,6 +70,9 @@ from cython.cimports.mempools.pools.zstable import (
 )
 
 register_module(cython.address(this_module_step))
+
+_END_NS = cython.declare(uint64_t, 20_000_000)  # for the class's lock
+_end = cython.declare(end_fn, cython.NULL)
 
 
 # ---- where pins are: a line in the root, so that reading needs no memory, and a page for a process that has more at a time
@@ -182,7 +187,7 @@ def zs_pin(
         # says. Without it a reader might find the new place and yet the bytes that were there before the object was.
         word = load_acquire(cell, b"A:zspin.cell")
         if not handle_names(handle, word & ~cython.cast(uint64_t, CELL_CLAIMED)):
-            zs_unpin(pool, pinned)
+            let_go(pool, g, pinned)
             return not_named(handle, word)
         if not word & cython.cast(uint64_t, CELL_CLAIMED):
             break
@@ -192,8 +197,26 @@ def zs_pin(
             break
     status = locate(pool, g, word, pinned)
     if status != OK:
-        zs_unpin(pool, pinned)
+        let_go(pool, g, pinned)
     return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def let_go(pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), pinned: cython.pointer(Pinned)) -> cython.void:
+    """The end of a pin that has not found what it looked for. Whoever retired what is in the cell now has seen a pin of it, and
+    left it to its last reader. If the class's lock is not to be had, the next recovery ends it."""
+    if zs_unpin(pool, pinned):
+        _end(pool, g, pinned.handle, _END_NS)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def register_end(end: end_fn) -> cython.void:
+    """What the last reader of an object does: pools/zsalloc.py, which needs this module, says."""
+    global _end
+    _end = end
 
 
 @cython.cfunc
@@ -256,7 +279,10 @@ def zs_unpin(pool: cython.pointer(PoolRef), pinned: cython.pointer(Pinned)) -> c
     xchg(pinned.entry, 0, b"F:zspin.leave")
     pinned.entry = cython.NULL
     word = read_once(cell, b"zspin.doomed")
-    return word & cython.cast(uint64_t, CELL_LIVE) and cell_owner(word) == DOOMED
+    if not word & cython.cast(uint64_t, CELL_LIVE) or cell_owner(word) != DOOMED:
+        return False
+    pinned.handle = handle_of(word, index_of(pinned.handle))
+    return True
 
 
 # ---- movers and freers

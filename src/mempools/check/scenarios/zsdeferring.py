@@ -24,6 +24,7 @@ from cython.cimports.mempools.check.scenarios.stage import (
 )
 from cython.cimports.mempools.check.scenarios.zsstage import (
     MARK,
+    NEXT,
     OBJECT,
     OTHER,
     alloc,
@@ -32,6 +33,7 @@ from cython.cimports.mempools.check.scenarios.zsstage import (
     end_reading,
     geometry,
     move,
+    new_object,
     pin,
     pool_wrong,
     retire_object,
@@ -50,7 +52,7 @@ from cython.cimports.mempools.parts.status import OK, STALE, TIMED_OUT
 from cython.cimports.mempools.pools.zsalloc import zs_end, zs_keep
 from cython.cimports.mempools.pools.zsdefer import nr_deferred
 from cython.cimports.mempools.pools.zsgive import zs_give
-from cython.cimports.mempools.pools.zspin import Pinned, is_doomed
+from cython.cimports.mempools.pools.zspin import Pinned, is_doomed, zs_pin
 from cython.cimports.mempools.pools.zstable import cell_owner, index_of, zs_cell, zs_root
 
 register_module(cython.address(this_module_step))
@@ -129,6 +131,16 @@ def free_and_drain(arg: cython.p_void) -> cython.void:
     actor: cython.pointer(Actor) = me(stage_of(arg))
     actor.status = free_as_users(actor)
     drain(actor, 1)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def read_old(arg: cython.p_void) -> cython.void:
+    actor: cython.pointer(Actor) = me(stage_of(arg))
+    pinned: Pinned
+    if zs_pin(cython.address(actor.pool), geometry(actor), actor.found[NEXT], cython.address(pinned)) != STALE:
+        engine_fail(b"a handle names another's object")
 
 
 @cython.cfunc
@@ -230,6 +242,26 @@ def drained_wrong(stage: cython.pointer(Stage), objects: uint64_t) -> cython.p_c
 @cython.exceptval(check=False)
 def final_one(arg: cython.p_void) -> cython.p_const_char:
     return drained_wrong(stage_of(arg), 1)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def set_old_handle(stage: cython.pointer(Stage)) -> cython.int:
+    """OBJECT is another in the same cell; NEXT is the handle that named the first."""
+    actor: cython.pointer(Actor) = cython.address(stage.actors[0])
+    old: uint64_t = actor.found[OBJECT]
+    handle: uint64_t
+    i: cython.int
+    if free_as_users(actor) != OK:
+        return -1
+    handle = new_object(actor, OWNER_STRUCT, MARK)
+    if index_of(handle) != index_of(old):
+        return -1
+    for i in range(3):
+        stage.actors[i].found[OBJECT] = handle
+        stage.actors[i].found[NEXT] = old
+    return 0
 
 
 @cython.cfunc
@@ -457,6 +489,31 @@ def scene_give_move(e: cython.pointer(Engine), memory: cython.p_char, nbytes: ui
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def scene_stale_read_retire(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_objects(e, memory, OWNER_STRUCT)
+    if stage == cython.NULL or set_old_handle(stage) != 0:
+        return -1
+    return play(e, final_read_out, retire_it, read_old, cython.NULL)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_stale_read_drain(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_objects(e, memory, OWNER_STRUCT)
+    if (
+        stage == cython.NULL
+        or set_queue(stage, 0) != 0
+        or set_old_handle(stage) != 0
+        or defer_object(cython.address(stage.actors[0]), stage.actors[0].found[OBJECT]) != OK
+    ):
+        return -1
+    return play(e, final_one, drain_it, read_old, cython.NULL)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def scene_deferrer_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
     stage: cython.pointer(Stage) = set_objects(e, memory, OWNER_STRUCT)
     if stage == cython.NULL or set_queue(stage, 0) != 0 or set_reader(stage, 2) != 0:
@@ -602,6 +659,22 @@ register_scene(
     2,
     STAGE_BYTES,
     scene_give_move,
+)
+register_scene(
+    b"zs.stale-read-retire",
+    b"an object is retired while somebody tries to read what was in its cell before: it is freed",
+    b"I20 I23",
+    2,
+    STAGE_BYTES,
+    scene_stale_read_retire,
+)
+register_scene(
+    b"zs.stale-read-drain",
+    b"the same of an object that was deferred, while its queue is drained",
+    b"I20 I23",
+    2,
+    STAGE_BYTES,
+    scene_stale_read_drain,
 )
 register_scene(
     b"zs.deferrer-dies",
