@@ -247,6 +247,23 @@ def test_what_a_dead_process_deferred_is_freed(arena, pool):
     pool.free(handles[-1])
 
 
+def test_what_a_process_that_leaves_has_deferred_is_freed():
+    with Arena.create("deferred", "1M") as arena:
+        pool = arena.zspool("objs")
+        handles = pool.put_bulk([b"x"] * 10, keep=True)
+
+        def work():
+            with Arena.attach("deferred") as other:
+                mine = other.zspool("objs")
+                for handle in handles[1:]:
+                    mine.free_deferred(handle)
+
+        assert in_child(work) == 0
+        assert pending(pool) == (1, 0)
+        pool.check()
+        arena.unlink("deferred")
+
+
 def test_of_two_processes_one_ends_an_object(arena, pool):
     handle = pool.put(b"x", keep=True)
     pool.free_deferred(handle)
