@@ -525,6 +525,17 @@ def scene_deferrer_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def scene_defer_dies_drained(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_objects(e, memory, OWNER_STRUCT)
+    if stage == cython.NULL or set_queue(stage, 0) != 0:
+        return -1
+    e.may_die = 1
+    return play(e, final_died, defer_it, recover_the_first, drain_it)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def scene_drainer_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
     stage: cython.pointer(Stage) = set_objects(e, memory, OWNER_STRUCT)
     if (
@@ -683,6 +694,14 @@ register_scene(
     3,
     STAGE_BYTES,
     scene_deferrer_dies,
+)
+register_scene(
+    b"zs.defer-dies-drained",
+    b"whoever defers an object is killed anywhere, and another drains its queue while it is recovered: it is there, or gone",
+    b"I28",
+    3,
+    STAGE_BYTES,
+    scene_defer_dies_drained,
 )
 register_scene(
     b"zs.drainer-dies",
