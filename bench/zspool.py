@@ -1,17 +1,22 @@
-"""ZsPool: density beside the kernel's classes and beside a dict of bytes, what a call takes, how fast compaction is."""
+"""ZsPool: density beside the kernel's classes and beside a dict of bytes, what a call takes, how fast compaction is, and what
+deferring a free saves."""
 
 import os
 import random
+import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import mempools
 from bench.harness import Case, arguments, measure, report, timed
+from bench.tails import beside
 
 OBJECTS = 20_000
 CALLS = 100_000
 NBYTES = 256
+BATCH = 240
 arena = mempools.Arena.anonymous("512M")
 
 
@@ -121,11 +126,75 @@ def compaction(options: Any) -> None:
     pool.destroy(force=True)
 
 
+# ---- frees
+
+
+def freeing(options: Any) -> None:
+    """BATCH objects at a time, so that no queue is half full: alone, and while another process frees in the same class."""
+    pool = arena.zspool("frees")
+    calls = {"free": pool.free, "free_deferred": pool.free_deferred}
+    cases = {name: called_on(pool, free, False) for name, free in calls.items()}
+    cases["drain, an object"] = called_on(pool, pool.free_deferred, True)
+    report(f"Frees, objects of {NBYTES} bytes", measure(cases, options.rounds), options)
+
+    def churn() -> None:
+        pool.free_bulk(pool.alloc_bulk([NBYTES] * BATCH))
+
+    child, end = beside(churn)
+    samples: dict[str, list[float]] = {
+        f"{name}, {rank}": [] for name in calls for rank in ("median", "99 %", "99.9 %", "mean")
+    }
+    for _ in range(options.rounds):
+        for name, free in calls.items():
+            took = latencies(pool, free, 100 // options.scale)
+            for rank, part in (("median", 0.5), ("99 %", 0.99), ("99.9 %", 0.999)):
+                samples[f"{name}, {rank}"].append(took[int(part * len(took))])
+            samples[f"{name}, mean"].append(sum(took) / len(took))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.close(end)
+    title = "A free while another process allocates and frees in the same class, wall time with the clock's"
+    report(title, samples, options)
+    arena.recover()
+    pool.destroy(force=True)
+
+
+def called_on(pool: mempools.ZsPool, free: Callable[[int], None], drained: bool) -> Case:
+    """CPU time of a call of `free`, or of the drain after it, an object."""
+
+    def case() -> float:
+        took = 0
+        for _ in range(100):
+            handles = pool.alloc_bulk([NBYTES] * BATCH)
+            begun = time.thread_time_ns()
+            for handle in handles:
+                free(handle)
+            between = time.thread_time_ns()
+            pool.drain()
+            took += time.thread_time_ns() - between if drained else between - begun
+        return took / (100 * BATCH)
+
+    return case
+
+
+def latencies(pool: mempools.ZsPool, free: Callable[[int], None], batches: int) -> list[int]:
+    took = []
+    now = time.perf_counter_ns
+    for _ in range(batches):
+        for handle in pool.alloc_bulk([NBYTES] * BATCH):
+            before = now()
+            free(handle)
+            took.append(now() - before)
+        pool.drain()
+    return sorted(took)
+
+
 def main() -> None:
     options = arguments(__doc__ or "")
     density(options)
     latency(options)
     compaction(options)
+    freeing(options)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,18 @@ CORE = Path(__file__).parents[2] / "src" / "mempools"
 MODULES = (
     *(
         f"pools/{name}"
-        for name in ("zstable", "zspin", "zspage", "zsalloc", "zsretire", "zscompact", "zsrehome", "zsmend")
+        for name in (
+            "zstable",
+            "zspin",
+            "zspage",
+            "zsalloc",
+            "zsretire",
+            "zsdefer",
+            "zscompact",
+            "zsrehome",
+            "zsunback",
+            "zsmend",
+        )
     ),
     "layout/offline",
     "parts/ownertail",
@@ -115,6 +126,30 @@ def free_another_s(scene):
     pool.free(scene.loose)
 
 
+def defer_own(scene):
+    pool = scene.open()
+    handles = pool.alloc_bulk([NBYTES] * 3)
+    yield 0
+    for handle in handles:  # the first makes the queue
+        pool.free_deferred(handle)
+
+
+def defer_another_s(scene):
+    pool = scene.open()
+    pool.free_deferred(pool.alloc(24))
+    yield 0
+    pool.free_deferred(scene.loose)
+
+
+def drain(scene):
+    pool = scene.open()
+    handles = [*pool.alloc_bulk([NBYTES] * 7), pool.alloc(100), scene.loose]
+    for handle in handles:
+        pool.free_deferred(handle)
+    yield 0
+    pool.drain()
+
+
 def read(scene):
     pool = scene.open()
     yield 0
@@ -188,6 +223,9 @@ OPERATIONS = (
     keep,
     free_own,
     free_another_s,
+    defer_own,
+    defer_another_s,
+    drain,
     read,
     write,
     compact,
@@ -309,6 +347,9 @@ DEATHS = {
     "takes pages": (grow_again, "D:ownertail.extend", 1),
     "has taken pages": (grow_again, "D:offline.extended", 1),
     "brings granules back": (grow_again, "D:offline.opening", 1),
+    "is about to defer": (defer_another_s, "D:zsdefer.entered", 1),
+    "has deferred": (defer_another_s, "D:zsdefer.doomed", 1),
+    "drains": (drain, "D:zsdefer.ended", 2),
     "makes a table": (more_cells, "D:zstable.named", 1),
 }
 

@@ -66,7 +66,10 @@ class Ground:
         old = self.look(place, True)
         while old and old != self.look(place):
             try:
-                pool.free(old)
+                if place & 2:
+                    pool.free_deferred(old)
+                else:
+                    pool.free(old)
                 break
             except StaleHandle:
                 break
@@ -104,6 +107,7 @@ class Ground:
     def check(self):
         self.arena.recover()
         assert len(self.arena.processes()) == 1
+        self.pool.drain()
         self.pool.check()
         self.arena.check()
         there = set()

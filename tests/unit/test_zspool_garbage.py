@@ -24,8 +24,11 @@ def make(path):
     with Arena.file(path, "1M") as arena:
         pool = arena.zspool("objs")
         handles = [pool.put(b"x" * (i % 5 * 600 + 50), keep=True) for i in range(150)]
-        for handle in handles[::3]:
+        for handle in handles[:75:3]:
             pool.free(handle)
+        for handle in handles[75::3]:
+            pool.free_deferred(handle)
+        pool.drain()
         del pool
     gc.collect()
     return handles
@@ -49,6 +52,8 @@ def use_pool(arena, pool, handles):
         ],
         *[lambda handle=handle: pool.write(handle, b"z") for handle in handles[::5]],
         *[lambda handle=handle: pool.free(handle) for handle in handles[1::4]],
+        *[lambda handle=handle: pool.free_deferred(handle) for handle in handles[2::6]],
+        pool.drain,
         pool.compact,
         pool.rehome,
         lambda: pool.keep(handles[2]),
@@ -71,9 +76,9 @@ def test_garbage_is_an_error_and_never_a_crash(tmp_path, seed):
     first, nr = root_of(words)
     where = (
         range(first, first + 12),  # constants and hints
-        range(first + 12, first + 54),  # the tables
-        range(first + 170, first + 400),  # cells
-        range(first + 600, first + 1300),  # descriptors
+        [*range(first + 12, first + 60), *range(first + 179, first + 300)],  # the tables, the queues
+        range(first + 290, first + 520),  # cells
+        range(first + 720, first + 1420),  # descriptors
         range(first + nr - CLASSES * 32, first + nr),  # classes
         range(first + nr + 512, len(words)),  # zspages, and what else the arena has
     )[seed % 6]
@@ -87,6 +92,39 @@ def test_garbage_is_an_error_and_never_a_crash(tmp_path, seed):
     words.release()
     path.write_bytes(data)
     assert in_child(lambda: use(path, handles), seconds=5) == 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_queue_full_of_garbage(tmp_path, seed):
+    """Handles of objects that live, that have ended, that never were: none of them ends anything that was not to end."""
+    path = tmp_path / "arena"
+    handles = make(path)
+    alive = [handle for i, handle in enumerate(handles) if i % 3]
+    rng = random.Random(seed)
+    data = bytearray(path.read_bytes())
+    words = memoryview(data).cast("Q")
+    first, _ = root_of(words)
+    queue = next(words[at] for at in range(first + 179, first + 300) if words[at]) // 8
+    words[queue : queue + 2] = memoryview(bytes(rng.randbytes(16) if seed % 2 else 16)).cast("Q")
+    for at in range(queue + 8, queue + 512):
+        words[at] = rng.choice((rng.getrandbits(64), rng.choice(handles), rng.choice(handles) + (1 << 40), 0))
+    words.release()
+    path.write_bytes(data)
+
+    def work():
+        with Arena.file(path) as arena:
+            pool = arena.zspool("objs")
+            pool.drain()
+            for handle in alive[::2]:
+                pool.free_deferred(handle)
+            pool.drain()
+            assert pool.stats().objects == len(alive[1::2])
+            for handle in alive[1::2]:
+                pool.read_bytes(handle)
+            pool.check()
+            arena.check()
+
+    assert in_child(work, seconds=5) == 0
 
 
 def test_the_arena_s_check_looks_at_objects(tmp_path):

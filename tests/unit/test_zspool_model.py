@@ -18,6 +18,7 @@ class Machine(RuleBasedStateMachine):
         self.pool = self.arena.zspool("objs", chain=chain)
         self.model = {}
         self.freed = []
+        self.ended = {}  # what is read although it has been deferred
         self.views = []  # pairs of handle and view
 
     def pick(self, which):
@@ -54,6 +55,20 @@ class Machine(RuleBasedStateMachine):
             self.freed.append(handle)
 
     @precondition(lambda self: self.model)
+    @rule(which=WHICH)
+    def free_deferred(self, which):
+        handle = self.pick(which)
+        self.pool.free_deferred(handle)
+        self.ended[handle] = self.model.pop(handle)
+        self.freed.append(handle)
+
+    @rule()
+    def drain(self):
+        pinned = {handle for handle, _ in self.views} & set(self.ended)
+        assert self.pool.drain() <= len(self.ended)
+        assert self.pool.stats().deferred == len(pinned)
+
+    @precondition(lambda self: self.model)
     @rule(keep=st.integers(2, 7), first=st.integers(0, 6))
     def free_many(self, keep, first):
         pinned = {handle for handle, _ in self.views}
@@ -67,7 +82,7 @@ class Machine(RuleBasedStateMachine):
     @rule(which=WHICH)
     def free_again(self, which):
         handle = self.freed[which % len(self.freed)]
-        for use in (self.pool.free, self.pool.read, self.pool.nbytes):
+        for use in (self.pool.free, self.pool.free_deferred, self.pool.read, self.pool.nbytes):
             with pytest.raises(StaleHandle):
                 use(handle)
 
@@ -84,6 +99,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(most=st.one_of(st.none(), st.integers(0, 3)))
     def compact(self, most):
+        self.pool.drain()
         estimate = self.pool.can_compact()
         freed = self.pool.compact(most)
         if most is None:
@@ -97,9 +113,10 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def same(self):
-        assert self.pool.stats().objects == len(self.model)
+        stats = self.pool.stats()
+        assert stats.objects - stats.deferred == len(self.model)
         for handle, view in self.views:
-            assert memoryview(view) == self.model[handle]
+            assert memoryview(view) == (self.model[handle] if handle in self.model else self.ended[handle])
 
     def teardown(self):
         if not hasattr(self, "pool"):

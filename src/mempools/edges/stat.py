@@ -164,7 +164,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"  chunks  {stats['nr_chunks']:>10} of {sizes.text(stats['alloc_size'])}"
         yield f"  memory  {sizes.text(stats['populated_bytes']):>10}  {stats['empty_pop_pages']} pages of a unit ready"
     for name, stats in found["zspools"].items():
-        yield f"zspool   {name!r}, {stats['objects']} objects"
+        yield f"zspool   {name!r}, {stats['objects']} objects, {stats['deferred']} of them deferred"
         yield (
             f"  memory  {sizes.text(stats['memory_bytes']):>10}  {stats['pages_used']} pages, of which compaction could give "
             f"back {stats['pages_freeable']}"

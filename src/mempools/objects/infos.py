@@ -155,7 +155,7 @@ class PerCpuPoolStats:
 @dataclass(frozen=True)
 class ZsPoolStats:
     """Of a ZsPool: `objects` and their `pages_used`, in bytes `memory_bytes`; `pages_freeable`: what compaction
-    could give back, about.
+    could give back, about; `deferred`: of the objects those that `free_deferred` has ended and that still have their place.
 
     Since the pool was made, by all processes: pages that compaction gave back (`pages_compacted`, zs_pool_stats in
     mm/zsmalloc.c), objects that it moved, and how often it passed one by that somebody was reading (`skipped`); `nr_alloc`:
@@ -170,6 +170,7 @@ class ZsPoolStats:
     moved: int
     skipped: int
     nr_alloc: int
+    deferred: int
 
 
 @dataclass(frozen=True)

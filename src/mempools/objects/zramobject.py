@@ -75,7 +75,8 @@ from cython.cimports.mempools.pools.zramtable import (
     page_trylock,
     page_unlock,
 )
-from cython.cimports.mempools.pools.zsalloc import zs_free, zs_trim
+from cython.cimports.mempools.pools.zsalloc import zs_free
+from cython.cimports.mempools.pools.zscompact import zs_trim
 from cython.cimports.mempools.pools.zspin import Pinned, zs_pin, zs_unpin
 from cython.cimports.mempools.pools.zstable import ZS_SHIFT
 

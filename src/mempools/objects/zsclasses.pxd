@@ -10,4 +10,5 @@ cdef class ZsClasses(PoolObject):
     cdef int check_locks(self) except -1
     cdef bint begin_compaction(self) except -1
     cdef void note_fixed(self, Rehoming *state) noexcept
+    cdef uint64_t drain_all(self) except? 0
     cdef int fail_handle(self, int status, uint64_t handle) except -1

@@ -29,7 +29,6 @@ from cython.cimports.mempools.parts.status import (
     TABLE_FULL,
     TIMED_OUT,
 )
-from cython.cimports.mempools.pools.zsalloc import zs_trim
 from cython.cimports.mempools.pools.zscompact import (
     MAX_PASSED,
     Compaction,
@@ -37,7 +36,9 @@ from cython.cimports.mempools.pools.zscompact import (
     compact_trylock,
     compact_turn,
     compact_unlock,
+    zs_trim,
 )
+from cython.cimports.mempools.pools.zsdefer import nr_deferred, zs_drain
 from cython.cimports.mempools.pools.zsgeometry import MAX_OBJECT, NR_GROUPS, class_of
 from cython.cimports.mempools.pools.zsmend import ClassReport, zs_check
 from cython.cimports.mempools.pools.zsrehome import (
@@ -69,15 +70,41 @@ class ZsClasses(PoolObject):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def may_call(self, status: cython.int) -> cython.bint:
-        """Can the same call succeed now? Empty zspages are room, too; a call that fails leaves none behind."""
+        """Can the same call succeed now? What is deferred, and empty zspages, are room, too; a call that fails leaves none
+        behind."""
         pages: uint64_t = 0
+        nr: uint64_t
         if status == TIMED_OUT:
             self.check_locks()
         if self.may_retry(status):
             return True
         if status == EXHAUSTED:
+            nr = self.drain_all()
             zs_trim(self.ref, self.g, False, cython.address(pages), _LOCK_NS)
-        return pages > 0
+            return nr > 0 or pages > 0
+        return False
+
+    @cython.cfunc
+    @cython.exceptval(0)
+    def drain_all(self) -> uint64_t:
+        """Ends what any process has deferred: how many objects."""
+        slot: uint64_t
+        ended: uint64_t = 0
+        nr: uint64_t = 0
+        status: cython.int
+        for slot in range(1, NR_SLOTS + 1):
+            if read_once(cython.address(zs_root(self.ref).queues[slot]), b"zsclasses.queue") == 0:
+                continue
+            while True:
+                with cython.nogil:
+                    status = zs_drain(self.ref, self.g, slot, cython.address(ended), _LOCK_NS)
+                nr += ended
+                self.check_open()
+                if status == OK:
+                    break
+                if not self.may_call(status):
+                    self.fail(status, 0, 0)
+        return nr
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -187,6 +214,7 @@ class ZsClasses(PoolObject):
             read_once(cython.address(zs_root(self.ref).nr_moved), b"zsclasses.look"),
             read_once(cython.address(zs_root(self.ref).nr_skipped), b"zsclasses.look"),
             nr_alloc,
+            nr_deferred(self.ref),
         )
 
     def check(self) -> None:
@@ -259,6 +287,8 @@ class ZsClasses(PoolObject):
         status: cython.int
         i: cython.int
         held: bytearray
+        self.check_open()
+        self.drain_all()
         if not self.begin_compaction():
             return 0
         state.tried = 0
@@ -297,15 +327,17 @@ class ZsClasses(PoolObject):
         to the system, with that of all other free pages of the pool, their place to the pool; how many are free now that were not
         (zs_compact in mm/zsmalloc.c). 0 if another thread or process is at it.
 
-        Passes by what somebody reads or writes. `max_pages`: stops when at least as many are free. Holds a class's lock for 32
-        objects at a time; other threads run meanwhile, signal handlers between classes. Not for signal handlers. Thread-safe,
-        process-safe, not lock-free."""
+        Ends what has been deferred first; passes by what somebody reads or writes. `max_pages`: stops when at least as many are
+        free. Holds a class's lock for 32 objects at a time; other threads run meanwhile, signal handlers between classes. Not for
+        signal handlers. Thread-safe, process-safe, not lock-free."""
         state: Compaction
         most: uint64_t = ~cython.cast(uint64_t, 0) if max_pages is None else to_u64(max_pages)
         pages: uint64_t = 0
         turns: uint64_t
         c: cython.int
         status: cython.int
+        self.check_open()
+        self.drain_all()
         if not self.begin_compaction():
             return 0
         state.pages = 0

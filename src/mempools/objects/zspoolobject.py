@@ -21,24 +21,29 @@ from cython.cimports.mempools.layout.structs import KIND_ZSPOOL
 from cython.cimports.mempools.machine.atomics import copy, read_once, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.poolobject import PoolObject
+from cython.cimports.mempools.objects.restricted import is_restricted
 from cython.cimports.mempools.objects.words import to_u64
 from cython.cimports.mempools.objects.zsclasses import ZsClasses
 from cython.cimports.mempools.objects.zsview import ZsView, view_of
 from cython.cimports.mempools.parts.owners import OWNER_STRUCT
 from cython.cimports.mempools.parts.status import (
+    BUSY,
     EXHAUSTED,
     INVALID,
     MISMATCH,
     OK,
+    STALE,
     TABLE_FULL,
 )
-from cython.cimports.mempools.pools.zsalloc import zs_alloc, zs_free, zs_keep
+from cython.cimports.mempools.pools.zsalloc import zs_alloc, zs_end, zs_free, zs_keep
+from cython.cimports.mempools.pools.zsdefer import zs_defer, zs_drain
 from cython.cimports.mempools.pools.zsgeometry import DEFAULT_CHAIN, MAX_OBJECT, geometry_of
 from cython.cimports.mempools.pools.zsmend import zs_forked
-from cython.cimports.mempools.pools.zspin import Pinned, has_pins, zs_pin, zs_unpin
+from cython.cimports.mempools.pools.zspin import Pinned, has_pins, is_doomed, zs_pin, zs_unpin
+from cython.cimports.mempools.pools.zsretire import zs_retire
 from cython.cimports.mempools.pools.zstable import ZS_SHIFT, root_nbytes, zs_geometry, zs_make, zs_root
 
-from mempools.errors import Busy, Corrupt, Exhausted, LayoutMismatch, PoolError, StaleHandle
+from mempools.errors import Busy, Corrupt, Exhausted, LayoutMismatch, PoolError
 
 register_module(cython.address(this_module_step))
 
@@ -100,7 +105,7 @@ class ZsPool(ZsClasses):
         if self.mapping.closed or self.ref.gone:
             self.check_open()
         while True:
-            status = zs_free(self.ref, self.g, handle, _LOCK_NS)
+            status = zs_end(self.ref, self.g, handle, _LOCK_NS)
             if status == OK:
                 return 0
             if not self.may_call(status):
@@ -140,6 +145,47 @@ class ZsPool(ZsClasses):
         it: nothing is changed then. Any context but C signal handlers: destructors, weakref callbacks, event loops, Python's
         signal handlers. Thread-safe, process-safe, not lock-free."""
         self.end(to_u64(handle))
+
+    def free_deferred(self, handle: object, /) -> None:
+        """End an object at once, and give its place back later, with others' (zs_free_deferred, proposed for mm/zsmalloc.c).
+
+        From now on the handle is stale: reads, writes, `keep`, and whatever ends an object say StaleHandle. An object that is
+        being read is not Busy: its views stay as they are. Its place comes back by `drain`, `compact`, an allocation that finds
+        no room, or when the last view is closed. Takes no lock: for destructors, exits, Python's signal handlers, event loops,
+        and for many frees at a time. From about 256 objects of this process on that have not come back it gives them back itself
+        if their locks are free, outside of event loops and callbacks; with 504, or when the pool has no page left for the queue,
+        it does what `free` does, only never Busy. Errors as of `free`, without Busy. Not for C signal handlers. Thread-safe,
+        process-safe; lock-free while there is room in the queue."""
+        name: uint64_t = to_u64(handle)
+        slot: uint64_t
+        ended: uint64_t = 0
+        many: cython.bint = False
+        status: cython.int
+        if self.mapping.closed or self.ref.gone:
+            self.check_open()
+        while True:
+            slot = self.ref.arena.slot[0]
+            status = zs_defer(self.ref, self.g, name, cython.address(many))
+            if status == TABLE_FULL:
+                zs_drain(self.ref, self.g, slot, cython.address(ended), 0)
+                status = zs_defer(self.ref, self.g, name, cython.address(many))
+            if status == OK:
+                if many and not is_restricted():
+                    zs_drain(self.ref, self.g, slot, cython.address(ended), 0)
+                return
+            if status == TABLE_FULL or status == EXHAUSTED:
+                status = zs_retire(self.ref, self.g, name, _LOCK_NS)
+                if status == OK:
+                    return
+            if not self.may_call(status):
+                self.fail_handle(status, name)
+
+    def drain(self) -> int:
+        """Gives the places of all objects back that any process has deferred (`free_deferred`), but of those that are being read:
+        how many. One lock for up to 32 objects of a class; other threads run meanwhile. Any context but C signal handlers.
+        Thread-safe, process-safe, not lock-free."""
+        self.check_open()
+        return self.drain_all()
 
     def keep(self, handle: object, /) -> None:
         """The object is the pool's own from now on: no process's death frees it, only `free` does. Errors as of `free`, without
@@ -197,21 +243,29 @@ class ZsPool(ZsClasses):
         if self.mapping.closed or self.ref.gone:
             self.check_open()
         while True:
-            status = zs_pin(self.ref, self.g, name, pinned)
+            # Twice: who reads a deferred object takes no part in its end, unless it is deferred between these two.
+            status = STALE if is_doomed(self.ref, name) else zs_pin(self.ref, self.g, name, pinned)
             if status == OK:
-                return 0
+                if not is_doomed(self.ref, name):
+                    return 0
+                self.unpin(pinned)
+                status = STALE
             if status == TABLE_FULL or not self.may_call(status):
                 return self.fail_handle(status, name)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def unpin(self, pinned: cython.pointer(Pinned)) -> cython.int:
-        """The end of a pin. Who allocated the object may have died meanwhile: then the last reader frees it."""
+        """The end of a pin. The object may have ended meanwhile, or who allocated it: then the last reader frees it."""
+        status: cython.int
         if zs_unpin(self.ref, pinned):
-            try:
-                self.end(pinned.handle)
-            except (StaleHandle, Busy):  # another reader was faster, or is still there
-                pass
+            while True:
+                status = zs_free(self.ref, self.g, pinned.handle, _LOCK_NS)
+                # Or another reader was faster, or is still there.
+                if status == OK or status == STALE or status == BUSY:
+                    return 0
+                if not self.may_call(status):
+                    return self.fail_handle(status, pinned.handle)
         return 0
 
     def read(self, handle: object, /) -> ZsView:
@@ -219,7 +273,7 @@ class ZsPool(ZsClasses):
 
             with pool.read(handle) as view: ...        # a read-only memoryview of exactly the object's bytes, no copy
 
-        Until it is closed the object stays where it is, and freeing it raises Busy. A process may have 511 views open at a time,
+        Until it is closed the object stays where it is, and `free` raises Busy. A process may have 511 views open at a time,
         or Exhausted. Errors as of `free`. Never waits. Thread-safe, process-safe, lock-free."""
         return view_of(self, handle)
 
@@ -286,6 +340,7 @@ class ZsPool(ZsClasses):
         unless `force`, while it has objects.
         As GenPool.destroy. Thread-safe, process-safe, not lock-free."""
         self.check_open()
+        self.drain_all()
         nr = self.stats().objects
         if nr and not force:
             raise Busy(f"pool {self.name!r} has {nr} objects: free them, or destroy it with force=True")

@@ -96,7 +96,7 @@ def settle_object(
     if handle_names(handle, word):
         if not keep:
             if cell_owner(word) != DOOMED:
-                retire_locked(pool, g, index_of(handle), cell, slot, cython.address(block))
+                retire_locked(pool, g, index_of(handle), cell, word, slot, cython.address(block))
         elif cell_owner(word) == slot:
             # Plain, as in zs_keep.
             write_once(

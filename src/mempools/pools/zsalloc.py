@@ -11,6 +11,7 @@ Precondition. Not for C signal handlers. Nothing that waits and no Python under 
   what runs   | beside alloc, free, keep, move of the class | of other classes              | beside pin
   alloc       | one at a time, under the class's lock       | cells, descriptors: by a swap | [R:zsalloc.live]
   free, move  | likewise                                    | likewise                      | [F:zspin.claimed]
+  defer, give | one swap, which cancels a claim, or fails   | likewise                      | neither sees the other
 
 Rules.
 - The cells are the truth, together with the words of the descriptors. A slot is taken if and only if its header names a cell
@@ -19,9 +20,11 @@ Rules.
 - A cell belongs to the first class that uses it, for ever. Unused cells and descriptors are claimed by a swap under the class's
   lock: who finds the lock's holder dead finds them by the class that stands in them. The cells that have ever been used are
   the first ones of the table: whoever wants one takes the first that is 0, and none becomes 0 again.
+- Who holds the class's lock changes the cell of a live object by swaps: pools/zsdefer.py and zsgive.py take no lock.
 - A descriptor's word is its zspage's claim to the block: set before the block becomes OWNER_STRUCT's, cleared after it has
   become the process's again.
-- Each class keeps at most one empty zspage, so that a pair of alloc and free at the edge costs no pages; zs_trim returns it.
+- Each class keeps at most one empty zspage, so that a pair of alloc and free at the edge costs no pages; zs_trim
+  (pools/zscompact.py) returns it.
 
 Crash windows (the dead process is X, which has the class's lock; those of zspages: pools/zspage.py):
   [D:zsalloc.filled]   a slot is taken out of the chain, its header names a cell that is not live: both are free.
@@ -63,7 +66,7 @@ from cython.cimports.mempools.pools.zspage import (
     regroup_locked,
     zspage_of,
 )
-from cython.cimports.mempools.pools.zspin import claim_locked, not_named
+from cython.cimports.mempools.pools.zspin import claim_locked, not_named, register_end
 from cython.cimports.mempools.pools.zstable import (
     CELL_CLAIMED,
     CELL_LIVE,
@@ -371,11 +374,13 @@ def lock_object(
     pool: cython.pointer(PoolRef),
     g: cython.pointer(Geometry),
     handle: uint64_t,
+    doomed: cython.bint,
     cell: cython.pointer(cython.pointer(uint64_t)),
     word: cython.pointer(uint64_t),
     timeout_ns: uint64_t,
 ) -> cython.int:
-    """Locks the class of a live object: OK; STALE, NOT_A_BLOCK: there is none; CORRUPT, and what the lock says."""
+    """Locks the class of a live object: OK; STALE, NOT_A_BLOCK: there is none; CORRUPT, and what the lock says. `doomed`: it may
+    be DOOMED; else that is STALE, too."""
     c: uint64_t = handle >> 32 & 0xFF
     status: cython.int
     cell[0] = zs_cell(pool, index_of(handle))
@@ -389,6 +394,8 @@ def lock_object(
         status = not_named(handle, word[0])
     elif word[0] & cython.cast(uint64_t, CELL_CLAIMED):
         status = CORRUPT
+    elif not doomed and cell_owner(word[0]) == DOOMED:
+        status = STALE
     if status != OK:
         class_unlock(pool, c)
     return status
@@ -397,21 +404,25 @@ def lock_object(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def zs_free(
-    pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), handle: uint64_t, timeout_ns: uint64_t
+def free_object(
+    pool: cython.pointer(PoolRef),
+    g: cython.pointer(Geometry),
+    handle: uint64_t,
+    doomed: cython.bint,
+    timeout_ns: uint64_t,
 ) -> cython.int:
-    """Ends an object, whoever allocated it: OK; BUSY: somebody reads it; STALE: it has ended; NOT_A_BLOCK: it never was one;
-    CORRUPT, and what the lock says."""
     c: uint64_t = handle >> 32 & 0xFF
     cell: cython.pointer(uint64_t) = cython.NULL
     word: uint64_t = 0
     block: uint64_t = 0
-    status: cython.int = lock_object(pool, g, handle, cython.address(cell), cython.address(word), timeout_ns)
+    status: cython.int = lock_object(pool, g, handle, doomed, cython.address(cell), cython.address(word), timeout_ns)
     if status != OK:
         return status
     status = free_locked(
         pool, g, index_of(handle), cell, word, cython.cast(uint32_t, pool.arena.slot[0]), cython.address(block)
     )
+    if status == BUSY and not doomed and cell_owner(read_once(cell, b"zsalloc.object")) == DOOMED:
+        status = STALE  # a deferred free was faster
     class_unlock(pool, c)
     if block:
         genpool_free(pool, block, cython.cast(uint64_t, g.shapes[c].pages) << ZS_SHIFT)
@@ -421,60 +432,49 @@ def zs_free(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def zs_keep(
+def zs_end(
     pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), handle: uint64_t, timeout_ns: uint64_t
 ) -> cython.int:
-    """The object is the pool's own from now on, no process's: status as of zs_free, without BUSY; STALE, too, if it is DOOMED."""
-    cell: cython.pointer(uint64_t) = cython.NULL
-    word: uint64_t = 0
-    status: cython.int = lock_object(pool, g, handle, cython.address(cell), cython.address(word), timeout_ns)
-    if status != OK:
-        return status
-    if cell_owner(word) == DOOMED:  # it has been retired (pools/zsretire.py), and ends with its last reader
-        class_unlock(pool, handle >> 32 & 0xFF)
-        return STALE
-    # Plain: nobody but the lock's holder changes a cell that is not claimed.
-    write_once(
-        cell,
-        word & ~(cython.cast(uint64_t, 0x7F) << OWNER_SHIFT) | cython.cast(uint64_t, OWNER_STRUCT) << OWNER_SHIFT,
-        b"zsalloc.keep",
-    )
-    class_unlock(pool, handle >> 32 & 0xFF)
-    return OK
+    """Ends an object, whoever allocated it: OK; BUSY: somebody reads it; STALE: it has ended, if only but for its readers or its
+    place; NOT_A_BLOCK: it never was one; CORRUPT, and what the lock says."""
+    return free_object(pool, g, handle, False, timeout_ns)
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def zs_trim(
-    pool: cython.pointer(PoolRef),
-    g: cython.pointer(Geometry),
-    to_system: cython.bint,
-    pages: cython.pointer(uint64_t),
-    timeout_ns: uint64_t,
+def zs_free(
+    pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), handle: uint64_t, timeout_ns: uint64_t
 ) -> cython.int:
-    """Gives the empty zspages back to the pool's chunks, and their memory to the system: OK and how many pages, or what a lock
-    says."""
-    c: uint64_t
-    head: uint64_t
-    block: uint64_t
-    status: cython.int
-    d: cython.pointer(Descriptor)
-    pages[0] = 0
-    for c in range(g.nr):
-        # Relaxed: a hint, for the lock is not worth taking where there is none.
-        while read_once(cython.address(zs_class(pool, c).heads[0]), b"zsalloc.trim"):
-            status = class_lock(pool, c, timeout_ns)
-            if status != OK:
-                return status
-            head = read_once(cython.address(zs_class(pool, c).heads[0]), b"zsalloc.trim")
-            d = zspage_of(pool, g, c, head - 1) if head else cython.NULL
-            block = 0
-            if d != cython.NULL:
-                block = drop_locked(pool, g, c, head - 1, d, cython.cast(uint32_t, pool.arena.slot[0]))
-            class_unlock(pool, c)
-            if block == 0:
-                break
-            end_block(pool, block, cython.cast(uint64_t, g.shapes[c].pages) << ZS_SHIFT, to_system)
-            pages[0] += g.shapes[c].pages
-    return OK
+    """As zs_end, of one that is DOOMED, too: for its last reader."""
+    return free_object(pool, g, handle, True, timeout_ns)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def zs_keep(
+    pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), handle: uint64_t, timeout_ns: uint64_t
+) -> cython.int:
+    """The object is the pool's own from now on, no process's: status as of zs_end, without BUSY."""
+    cell: cython.pointer(uint64_t) = cython.NULL
+    word: uint64_t = 0
+    status: cython.int = lock_object(pool, g, handle, False, cython.address(cell), cython.address(word), timeout_ns)
+    if status != OK:
+        return status
+    # Relaxed: it publishes nothing. It fails if a deferred free was faster.
+    if (
+        cmpxchg_relaxed(
+            cell,
+            word,
+            word & ~(cython.cast(uint64_t, 0x7F) << OWNER_SHIFT) | cython.cast(uint64_t, OWNER_STRUCT) << OWNER_SHIFT,
+            b"zsalloc.keep",
+        )
+        != word
+    ):
+        status = STALE
+    class_unlock(pool, handle >> 32 & 0xFF)
+    return status
+
+
+register_end(zs_free)

@@ -18,3 +18,4 @@ cdef int compact_turn(PoolRef *pool, Geometry *g, uint64_t c, Compaction *state,
 cdef int move_locked(PoolRef *pool, Geometry *g, uint64_t c, uint64_t source, uint64_t at, uint64_t target) noexcept nogil
 cdef int compact_trylock(PoolRef *pool) noexcept nogil
 cdef void compact_unlock(PoolRef *pool) noexcept nogil
+cdef int zs_trim(PoolRef *pool, Geometry *g, bint to_system, uint64_t *pages, uint64_t timeout_ns) noexcept nogil

@@ -9,7 +9,7 @@ Price. The class's lock for at most MOVES_A_TURN objects at a time; then others 
   a move    | [R:zscompact.moved]; a reader cancels it | under the class's lock
 
 Rules. A move is: claim the cell; copy; one swap of the cell's word, from claimed to the new place. If the swap fails a reader has
-come: nothing has happened, and the copy, which may be torn, is dropped.
+come, or the object has been given or deferred: nothing has happened, and the copy, which may be torn, is dropped.
 
 Crash windows (the dead process is X, which has the class's lock):
   [D:zscompact.copied]  the object is in two slots, both headers name its cell, the cell the old one: the new one is free.
@@ -310,3 +310,43 @@ def compact_turn(
         state.pages += g.shapes[c].pages
         fetch_add_relaxed(cython.address(zs_root(pool).pages_compacted), g.shapes[c].pages, b"zscompact.count")
     return status
+
+
+# ---- empty zspages
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def zs_trim(
+    pool: cython.pointer(PoolRef),
+    g: cython.pointer(Geometry),
+    to_system: cython.bint,
+    pages: cython.pointer(uint64_t),
+    timeout_ns: uint64_t,
+) -> cython.int:
+    """Gives the empty zspages back to the pool's chunks, and their memory to the system: OK and how many pages, or what a lock
+    says."""
+    c: uint64_t
+    head: uint64_t
+    block: uint64_t
+    status: cython.int
+    d: cython.pointer(Descriptor)
+    pages[0] = 0
+    for c in range(g.nr):
+        # Relaxed: a hint, for the lock is not worth taking where there is none.
+        while read_once(cython.address(zs_class(pool, c).heads[0]), b"zscompact.trim"):
+            status = class_lock(pool, c, timeout_ns)
+            if status != OK:
+                return status
+            head = read_once(cython.address(zs_class(pool, c).heads[0]), b"zscompact.trim")
+            d = zspage_of(pool, g, c, head - 1) if head else cython.NULL
+            block = 0
+            if d != cython.NULL:
+                block = drop_locked(pool, g, c, head - 1, d, cython.cast(uint32_t, pool.arena.slot[0]))
+            class_unlock(pool, c)
+            if block == 0:
+                break
+            end_block(pool, block, cython.cast(uint64_t, g.shapes[c].pages) << ZS_SHIFT, to_system)
+            pages[0] += g.shapes[c].pages
+    return OK

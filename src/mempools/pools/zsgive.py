@@ -10,6 +10,7 @@ Precondition. The caller alone decides whose the object is: nobody frees or give
   look      | only of an object that nobody can move or free now
 
 Rules. As a reader's, the swap takes CELL_CLAIMED away; so the mover's swap from the claimed word fails, and its copy is dropped.
+A claim is a swap, too: it cannot undo a gift.
 """
 
 import cython

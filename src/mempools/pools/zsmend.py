@@ -4,9 +4,10 @@ Guarantee. After mend the dead process has no pin and no lock, each class whose 
 what it had allocated and nobody keeps has been freed; an object of it that a living process reads is DOOMED: who reads it
 last frees it. It may die and be run again by another.
 
-Order. Its pins go first, for nobody reads through them; then the blocks that it had named in the root but not handed over;
-then the classes whose locks it has; then its objects, each under its class's lock in the dead process's name, so that a
-recovery that dies leaves what the first death would have left; last the lock of compaction.
+Order. Its pins go first, for nobody reads through them, and its queue of deferred frees, for whatever is to end is DOOMED; then
+the blocks that it had named in the root but not handed over; then the classes whose locks it has; then its objects and all that
+are DOOMED, each under its class's lock in the dead process's name, so that a recovery that dies leaves what the first death
+would have left; last the lock of compaction.
 
 Crash windows.
   [D:zsmend.rebuilt]  a class has been made anew, its lock is still the dead process's: it is made anew again.
@@ -22,6 +23,7 @@ from cython.cimports.mempools.layout.recovery import register_mend
 from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.layout.structs import KIND_ZSPOOL
 from cython.cimports.mempools.machine.atomics import (
+    cmpxchg_relaxed,
     read_once,
     this_module_step,
     window,
@@ -32,6 +34,7 @@ from cython.cimports.mempools.parts.owners import OWNER_STRUCT
 from cython.cimports.mempools.parts.robustlock import robust_holder, robust_lock, robust_unlock
 from cython.cimports.mempools.parts.status import BUSY, CORRUPT, INTERRUPTED, OK
 from cython.cimports.mempools.pools.genpool import genpool_transfer
+from cython.cimports.mempools.pools.zsdefer import clear_queue
 from cython.cimports.mempools.pools.zsgeometry import NR_GROUPS, Geometry, group_of
 from cython.cimports.mempools.pools.zspage import class_lock, class_unlock, link_locked, zspage_of
 from cython.cimports.mempools.pools.zspin import clear_pins
@@ -137,8 +140,8 @@ def rebuild_cells(pool: cython.pointer(PoolRef), c: uint64_t) -> cython.void:
                 write_once(cell, word ^ index_of(word) | free, b"zsmend.cell")
                 free = index + 1
             elif word & cython.cast(uint64_t, CELL_CLAIMED):
-                # A store: a reader who does it too stores the same.
-                write_once(cell, word & ~cython.cast(uint64_t, CELL_CLAIMED), b"zsmend.unclaim")
+                # If the swap fails another has taken the claim away.
+                cmpxchg_relaxed(cell, word, word & ~cython.cast(uint64_t, CELL_CLAIMED), b"zsmend.unclaim")
         index += 1
         cell = zs_cell(pool, index)
     write_once(cython.address(zs_class(pool, c).free_cell), free, b"zsmend.cell")
@@ -208,8 +211,9 @@ def end_objects(pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), slot
             lock = cython.address(zs_class(pool, cell_class(word)).lock)
             if take_lock(lock, slot) == OK:
                 # A reader may have freed it meanwhile. The pages of a zspage that ends with it are the dead process's: swept.
-                if is_dead(read_once(cell, b"zsmend.end"), slot):
-                    retire_locked(pool, g, index, cell, slot, cython.address(block))
+                word = read_once(cell, b"zsmend.end")
+                if is_dead(word, slot):
+                    retire_locked(pool, g, index, cell, word, slot, cython.address(block))
                 robust_unlock(lock, slot)
             else:
                 status = BUSY
@@ -262,10 +266,12 @@ def zs_mend_tables(pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), s
     r: cython.pointer(ZsRoot) = zs_root(pool)
     k: uint64_t
     clear_pins(pool, slot)
+    clear_queue(pool, slot)
     for k in range(1, NR_SEGMENTS):
         hand_over(pool, read_once(cython.address(r.cells[k]), b"zsmend.named"), cython.cast(uint64_t, 4096) << k, slot)
         hand_over(pool, read_once(cython.address(r.descs[k]), b"zsmend.named"), cython.cast(uint64_t, 4096) << k, slot)
     hand_over(pool, read_once(cython.address(r.pins[slot]), b"zsmend.named"), 4096, slot)
+    hand_over(pool, read_once(cython.address(r.queues[slot]), b"zsmend.named"), 4096, slot)
     mend_classes(pool, g, slot)
 
 

@@ -3,7 +3,8 @@
 Purpose. A pin is a hazard pointer that others can see and that recovery can clear: an entry with the object's cell in a line,
 or a page, of the reader's process slot.
 Guarantee. A pinned object is neither moved nor freed. Wait-free for readers but for the search of a free entry: a reader never
-waits for a mover, it cancels the move. A dead process's pins hold nobody up once recovery has run. Process-safe.
+waits for a mover, it cancels the move; the last reader of an object that has ended takes the class's lock. A dead process's
+pins hold nobody up once recovery has run. Process-safe.
 Price. One full swap to pin, one to unpin; a mover or freer looks at the entries that the processes have ever used at a time.
 Precondition. The process is registered and stays so while it has pins.
 
@@ -12,8 +13,9 @@ Precondition. The process is registered and stays so while it has pins.
   doom      | likewise                               | [F:zspin.leave]: one of the two frees the object
 
 Rules.
-- Only who holds the class's lock sets CELL_CLAIMED, and takes it away or commits before it lets go; a reader may take it
-  away at any time. So a commit's swap from the claimed word fails if and only if a reader has cancelled it.
+- Only who holds the class's lock sets CELL_CLAIMED, and takes it away or commits before it lets go; a reader, or who gives or
+  defers the object, may take it away at any time. So a commit's swap from the claimed word fails if and only if one has
+  cancelled it.
 - The entry is written before the cell is looked at, and the cell decides. An entry of a reader that has not looked yet holds a
   mover up for nothing, no more.
 
@@ -36,7 +38,6 @@ from cython.cimports.mempools.machine.atomics import (
     fetch_or_relaxed,
     load_acquire,
     read_once,
-    smp_mb,
     this_module_step,
     write_once,
     xchg,
@@ -57,6 +58,7 @@ from cython.cimports.mempools.pools.zstable import (
     cell_zspage,
     desc_class,
     handle_names,
+    handle_of,
     header_of,
     index_of,
     name_block,
@@ -68,6 +70,9 @@ from cython.cimports.mempools.pools.zstable import (
 )
 
 register_module(cython.address(this_module_step))
+
+_END_NS = cython.declare(uint64_t, 20_000_000)  # for the class's lock
+_end = cython.declare(end_fn, cython.NULL)
 
 
 # ---- where pins are: a line in the root, so that reading needs no memory, and a page for a process that has more at a time
@@ -182,7 +187,7 @@ def zs_pin(
         # says. Without it a reader might find the new place and yet the bytes that were there before the object was.
         word = load_acquire(cell, b"A:zspin.cell")
         if not handle_names(handle, word & ~cython.cast(uint64_t, CELL_CLAIMED)):
-            zs_unpin(pool, pinned)
+            let_go(pool, g, pinned)
             return not_named(handle, word)
         if not word & cython.cast(uint64_t, CELL_CLAIMED):
             break
@@ -192,8 +197,26 @@ def zs_pin(
             break
     status = locate(pool, g, word, pinned)
     if status != OK:
-        zs_unpin(pool, pinned)
+        let_go(pool, g, pinned)
     return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def let_go(pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), pinned: cython.pointer(Pinned)) -> cython.void:
+    """The end of a pin that has not found what it looked for. Whoever retired what is in the cell now has seen a pin of it, and
+    left it to its last reader. If the class's lock is not to be had, the next recovery ends it."""
+    if zs_unpin(pool, pinned):
+        _end(pool, g, pinned.handle, _END_NS)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def register_end(end: end_fn) -> cython.void:
+    """What the last reader of an object does: pools/zsalloc.py, which needs this module, says."""
+    global _end
+    _end = end
 
 
 @cython.cfunc
@@ -237,6 +260,16 @@ def locate(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def is_doomed(pool: cython.pointer(PoolRef), handle: uint64_t) -> cython.bint:
+    """Has an object ended but for its readers and its place? Relaxed: if it does so at this moment, either answer is right."""
+    cell: cython.pointer(uint64_t) = zs_cell(pool, index_of(handle))
+    word: uint64_t = 0 if cell == cython.NULL else read_once(cell, b"zspin.doomed")
+    return handle_names(handle, word) and cell_owner(word) == DOOMED
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def zs_unpin(pool: cython.pointer(PoolRef), pinned: cython.pointer(Pinned)) -> cython.bint:
     cell: cython.pointer(uint64_t) = zs_cell(pool, index_of(pinned.handle))
     word: uint64_t
@@ -246,7 +279,10 @@ def zs_unpin(pool: cython.pointer(PoolRef), pinned: cython.pointer(Pinned)) -> c
     xchg(pinned.entry, 0, b"F:zspin.leave")
     pinned.entry = cython.NULL
     word = read_once(cell, b"zspin.doomed")
-    return word & cython.cast(uint64_t, CELL_LIVE) and cell_owner(word) == DOOMED
+    if not word & cython.cast(uint64_t, CELL_LIVE) or cell_owner(word) != DOOMED:
+        return False
+    pinned.handle = handle_of(word, index_of(pinned.handle))
+    return True
 
 
 # ---- movers and freers
@@ -295,14 +331,14 @@ def is_pinned(pool: cython.pointer(PoolRef), index: uint64_t) -> cython.bint:
 def claim_locked(
     pool: cython.pointer(PoolRef), index: uint64_t, cell: cython.pointer(uint64_t), word: uint64_t
 ) -> cython.int:
-    """OK, or BUSY: somebody reads it, and nothing has been changed. No swaps: an unclaimed cell is the lock's holder's alone, and
-    a reader who takes the claim away stores what is stored here."""
-    write_once(cell, word | cython.cast(uint64_t, CELL_CLAIMED), b"zspin.claim")
+    """OK, or BUSY: somebody reads it, or has given it to another owner, and nothing has been changed. Swaps: a gift
+    (pools/zsgive.py) and a deferred free (pools/zsdefer.py) take no lock, and neither may be overwritten."""
     # [F:zspin.claimed] full; pairs with [F:zspin.enter]: see there.
-    smp_mb(b"F:zspin.claimed")
+    if cmpxchg(cell, word, word | cython.cast(uint64_t, CELL_CLAIMED), b"F:zspin.claimed") != word:
+        return BUSY
     if not is_pinned(pool, index):
         return OK
-    write_once(cell, word, b"zspin.unclaim")
+    cmpxchg_relaxed(cell, word | cython.cast(uint64_t, CELL_CLAIMED), word, b"zspin.unclaim")
     return BUSY
 
 

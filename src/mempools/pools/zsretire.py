@@ -6,8 +6,8 @@ Guarantee. A retired object ends exactly once: at once, with its last reader, or
 be told which. Process-safe, not lock-free.
 Price. A free; where somebody reads, one swap and a second look at the pins.
 
-  what runs | beside pin                         | beside unpin                                  | beside another retire
-  retire    | as a free: [F:zspin.claimed]       | [F:zsretire.doomed]: one of the two frees it  | one is told STALE
+  what runs | beside pin                   | beside unpin                                  | beside another, a deferral
+  retire    | as a free: [F:zspin.claimed] | [F:zsretire.doomed]: one of the two frees it  | one is told STALE
 
 Crash windows.
   [D:zsretire.doomed]  an object is nobody's, and nobody may read it any more: the next recovery frees it.
@@ -20,7 +20,7 @@ if not cython.compiled:
 
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.mempools.layout.refs import PoolRef
-from cython.cimports.mempools.machine.atomics import read_once, smp_mb, this_module_step, window, write_once
+from cython.cimports.mempools.machine.atomics import cmpxchg_relaxed, smp_mb, this_module_step, window
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.status import BUSY, OK, STALE
 from cython.cimports.mempools.pools.genpool import genpool_free
@@ -28,14 +28,7 @@ from cython.cimports.mempools.pools.zsalloc import free_locked, lock_object
 from cython.cimports.mempools.pools.zsgeometry import Geometry
 from cython.cimports.mempools.pools.zspage import class_unlock
 from cython.cimports.mempools.pools.zspin import is_pinned
-from cython.cimports.mempools.pools.zstable import (
-    CELL_CLAIMED,
-    DOOMED,
-    OWNER_SHIFT,
-    ZS_SHIFT,
-    cell_owner,
-    index_of,
-)
+from cython.cimports.mempools.pools.zstable import OWNER_SHIFT, ZS_SHIFT, index_of
 
 register_module(cython.address(this_module_step))
 
@@ -48,22 +41,27 @@ def retire_locked(
     g: cython.pointer(Geometry),
     index: uint64_t,
     cell: cython.pointer(uint64_t),
+    word: uint64_t,
     slot: uint32_t,
     block: cython.pointer(uint64_t),
 ) -> cython.int:
-    """Frees the object, or dooms it if somebody reads it: OK, and block[0] is the pages of a zspage for the caller to free, or 0;
-    CORRUPT."""
-    word: uint64_t
+    """Frees the object that the cell's word names, or dooms it if somebody reads it: OK, and block[0] is the pages of a zspage
+    for the caller to free, or 0; STALE: another has doomed it since; CORRUPT."""
+    doomed: uint64_t = word & ~(cython.cast(uint64_t, 0x7F) << OWNER_SHIFT)
+    found: uint64_t
     status: cython.int
     while True:
-        # Relaxed: only readers, who take a claim away, change the word while the lock is held.
-        word = read_once(cell, b"zsretire.look")
         status = free_locked(pool, g, index, cell, word, slot, block)
         if status != BUSY:
             return status
-        # Plain: free_locked has given its claim up, or a reader has taken it; nobody else changes the cell.
-        word &= ~(cython.cast(uint64_t, CELL_CLAIMED) | cython.cast(uint64_t, 0x7F) << OWNER_SHIFT)
-        write_once(cell, word | cython.cast(uint64_t, DOOMED) << OWNER_SHIFT, b"zsretire.doom")
+        # Relaxed: free_locked has given its claim up, or a reader has taken it, and nothing is published.
+        found = cmpxchg_relaxed(cell, word, doomed, b"zsretire.doom")
+        if found != word:
+            if found == doomed:
+                return STALE
+            word = found
+            continue
+        word = doomed
         window(b"D:zsretire.doomed")
         # [F:zsretire.doomed] full; pairs with [F:zspin.leave]: see there.
         smp_mb(b"F:zsretire.doomed")
@@ -84,15 +82,12 @@ def zs_retire(
     cell: cython.pointer(uint64_t) = cython.NULL
     word: uint64_t = 0
     block: uint64_t = 0
-    status: cython.int = lock_object(pool, g, handle, cython.address(cell), cython.address(word), timeout_ns)
+    status: cython.int = lock_object(pool, g, handle, False, cython.address(cell), cython.address(word), timeout_ns)
     if status != OK:
         return status
-    if cell_owner(word) == DOOMED:
-        status = STALE
-    else:
-        status = retire_locked(
-            pool, g, index_of(handle), cell, cython.cast(uint32_t, pool.arena.slot[0]), cython.address(block)
-        )
+    status = retire_locked(
+        pool, g, index_of(handle), cell, word, cython.cast(uint32_t, pool.arena.slot[0]), cython.address(block)
+    )
     class_unlock(pool, c)
     if block:
         genpool_free(pool, block, cython.cast(uint64_t, g.shapes[c].pages) << ZS_SHIFT)

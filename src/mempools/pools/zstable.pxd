@@ -2,7 +2,7 @@
 #
 #   root      ZsRoot, then ZsClass[leaders of the pool's chain]
 #   blocks    of the pool's own chunks, granule a page, all of them OWNER_STRUCT's once they are named:
-#             zspages (named by a descriptor), segments of the tables (by the root), pages of pins (by the root)
+#             zspages (named by a descriptor), segments of the tables, pages of pins, queues of deferred frees (by the root)
 #
 # A cell, one word, is where an object is; never moved, never taken away:
 #   0                                                                                       never used
@@ -33,7 +33,7 @@ cdef enum:
     NR_PINS = 511              # of one process at a time
     NR_FIRST_PINS = 7          # of those, in the root
 
-    DOOMED = 0                 # owner of an object that has ended but for those who are reading it
+    DOOMED = 0                 # owner of an object that has ended but for those who are reading it, or for its place
 
 cdef enum CellBits:
     CELL_LIVE = 0x400000000000
@@ -77,7 +77,8 @@ cdef struct ZsRoot:
     uint64_t cells[NR_SEGMENTS]
     uint64_t descs[NR_SEGMENTS]
     uint64_t pins[NR_SLOTS + 1]     # a page: word 0 the highest entry ever used, then entries: cell + 1, or 0
-    uint64_t pad3[5]
+    uint64_t queues[NR_SLOTS + 1]   # a page: see zsdefer.pxd
+    uint64_t pad3[4]
     uint64_t first_cells[INLINE_CELLS]
     Descriptor first_descs[INLINE_DESCS]
     uint64_t first_pins[(NR_SLOTS + 1) * (NR_FIRST_PINS + 1)]   # of each slot a line, as a page of pins

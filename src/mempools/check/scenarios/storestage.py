@@ -196,7 +196,12 @@ def set_store(e: cython.pointer(Engine), memory: cython.p_char, splits: uint64_t
     _nr[0] = FIRST_BUCKETS + splits
     if set_arena(stage, 8 + _ROOT_PAGES + _PAGES + 1, 3) != 0:
         return cython.NULL
-    if set_pool(stage, KIND_STORE, ZS_SHIFT, _PAGES << ZS_SHIFT, 0, index_root_nbytes(SMALL_CHAIN), cython.address(index)) != 0:
+    if (
+        set_pool(
+            stage, KIND_STORE, ZS_SHIFT, _PAGES << ZS_SHIFT, 0, index_root_nbytes(SMALL_CHAIN), cython.address(index)
+        )
+        != 0
+    ):
         return cython.NULL
     if zs_make(pool, SMALL_CHAIN) != OK:
         return cython.NULL

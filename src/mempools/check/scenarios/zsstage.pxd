@@ -29,5 +29,8 @@ cdef bint read_object(Actor *actor, uint64_t *mark) noexcept nogil
 cdef int move(Actor *actor) noexcept nogil
 cdef int free_object(Actor *actor, uint64_t handle) noexcept nogil
 cdef int retire_object(Actor *actor, uint64_t handle) noexcept nogil
+cdef int defer_object(Actor *actor, uint64_t handle) noexcept nogil
+cdef uint64_t drain(Actor *actor, uint64_t slot) noexcept nogil
+cdef int set_queue(Stage *stage, int i) noexcept nogil
 cdef uint64_t alloc(Actor *actor, uint64_t mark) noexcept nogil
 cdef const char *pool_wrong(Stage *stage, Actor *actor, uint64_t objects) noexcept nogil

@@ -36,6 +36,7 @@ from cython.cimports.mempools.parts.robustlock import robust_holder
 from cython.cimports.mempools.parts.status import OK, STALE, TIMED_OUT
 from cython.cimports.mempools.pools.zsalloc import zs_alloc, zs_free
 from cython.cimports.mempools.pools.zscompact import move_locked
+from cython.cimports.mempools.pools.zsdefer import zs_defer, zs_drain
 from cython.cimports.mempools.pools.zsgeometry import MIN_CHAIN, Geometry, class_of, geometry_of
 from cython.cimports.mempools.pools.zsmend import ClassReport, zs_check
 from cython.cimports.mempools.pools.zspage import class_lock, class_unlock, regroup_locked, zspage_of
@@ -57,7 +58,7 @@ register_module(cython.address(this_module_step))
 
 _reading = cython.declare(Pinned[4])  # by process slot: what set_reader has begun
 _A_WHILE = cython.declare(uint64_t, 20_000_000)  # for a lock whose holder may die: then again, for somebody recovers it
-_PAGES = cython.declare(uint64_t, 4)  # of the pool: two zspages, two that are free
+_PAGES = cython.declare(uint64_t, 6)  # of the pool: two zspages, four that are free
 _ROOT_PAGES = cython.declare(uint64_t, (root_nbytes(geometry_of(MIN_CHAIN)) + 4095) // 4096)
 
 
@@ -263,6 +264,36 @@ def retire_object(actor: cython.pointer(Actor), handle: uint64_t) -> cython.int:
     while status == TIMED_OUT:
         status = zs_retire(cython.address(actor.pool), geometry(actor), handle, _A_WHILE)
     return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def defer_object(actor: cython.pointer(Actor), handle: uint64_t) -> cython.int:
+    many: cython.bint = False
+    return zs_defer(cython.address(actor.pool), geometry(actor), handle, cython.address(many))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def drain(actor: cython.pointer(Actor), slot: uint64_t) -> uint64_t:
+    """The queue of that process: how many objects ended."""
+    nr: uint64_t = 0
+    ended: uint64_t = 0
+    while zs_drain(cython.address(actor.pool), geometry(actor), slot, cython.address(nr), _A_WHILE) != OK:
+        ended += nr
+    return ended + nr
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def set_queue(stage: cython.pointer(Stage), i: cython.int) -> cython.int:
+    """Actor i has a queue, in which nothing is."""
+    actor: cython.pointer(Actor) = cython.address(stage.actors[i])
+    handle: uint64_t = new_object(actor, slot_of(actor), MARK)
+    return 0 if handle and defer_object(actor, handle) == OK and drain(actor, slot_of(actor)) == 1 else -1
 
 
 @cython.cfunc
