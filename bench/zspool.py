@@ -126,6 +126,41 @@ def compaction(options: Any) -> None:
     pool.destroy(force=True)
 
 
+# ---- pages for the arena's other pools
+
+
+def rehoming(options: Any) -> None:
+    """A pool of its own, filled with objects of many sizes, nine of ten freed at random."""
+    samples: dict[str, list[float]] = {}
+    shares: dict[str, list[float]] = {}
+
+    def once(made: mempools.Arena) -> None:
+        pool = made.zspool("rehoming")
+        rng = random.Random(1)
+        handles = [pool.alloc(rng.randrange(1, 3000)) for _ in range(4 * OBJECTS // options.scale)]
+        rng.shuffle(handles)
+        pool.free_bulk(handles[len(handles) // 10 :])
+        pool.compact()
+        size, moved = pool.size, pool.stats().moved
+        begun = time.thread_time_ns()
+        pages = pool.rehome()
+        took = time.thread_time_ns() - begun
+        samples.setdefault("a page given back", []).append(took / max(1, pages))
+        shares.setdefault("compact(): of the pool's bytes, to the system", []).append(
+            100 - 100 * pool.stats().memory_bytes / size
+        )
+        shares.setdefault("rehome(): to the arena", []).append(100 * pages * 4096 / size)
+        shares.setdefault("objects that moved, of those left", []).append(
+            100 * (pool.stats().moved - moved) / pool.stats().objects
+        )
+
+    for _ in range(options.rounds):
+        with mempools.Arena.anonymous("1G") as made:
+            once(made)
+    report("Pages given back to the arena", samples, options)
+    report("Pages given back to the arena: shares", shares, options, unit="%")
+
+
 # ---- frees
 
 
@@ -194,6 +229,7 @@ def main() -> None:
     density(options)
     latency(options)
     compaction(options)
+    rehoming(options)
     freeing(options)
 
 

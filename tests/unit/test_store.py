@@ -268,9 +268,12 @@ def test_iteration_beside_growth(plain):
 def test_growth_follows_the_keys(plain):
     for i in range(5000):
         plain[str(i)] = b"v"
+    assert plain._index.nr_buckets == 960, "the next bucket takes as much memory as there are"
+    for i in range(5000, 8000):
+        plain[str(i)] = b"v"
     nr = plain._index.nr_buckets
-    assert 5000 / 5 < nr < 5000 / 4
-    assert [plain[str(i)] for i in range(5000)] == [b"v"] * 5000
+    assert 8000 / 5 < nr < 8000 / 4
+    assert [plain[str(i)] for i in range(8000)] == [b"v"] * 8000
     plain.clear()
     assert plain._index.nr_buckets == nr
     plain.check()

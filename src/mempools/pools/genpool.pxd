@@ -14,7 +14,7 @@ cdef enum Algorithm:
 cdef int genpool_alloc(PoolRef *pool, Hint *hint, uint64_t nbytes, uint64_t *address) noexcept nogil
 cdef int genpool_free(PoolRef *pool, uint64_t address, uint64_t nbytes) noexcept nogil
 cdef int genpool_alloc_algo(PoolRef *pool, Hint *hint, uint64_t nbytes, uint32_t algorithm, uint64_t data, uint64_t *address) noexcept nogil
-cdef int genpool_take(PoolRef *pool, uint64_t nbytes, uint64_t *address) noexcept nogil
+cdef int genpool_take(PoolRef *pool, uint64_t nbytes, bint low, uint64_t *address) noexcept nogil
 # Hands a whole block from one owner to another; granules that are to_owner's already stay (a repeated transfer).
 cdef int genpool_transfer(PoolRef *pool, uint64_t address, uint64_t nbytes, uint32_t from_owner, uint32_t to_owner) noexcept nogil
 # The chunk that holds [address, address + nbytes) whole, or NULL.

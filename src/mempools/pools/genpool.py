@@ -357,21 +357,27 @@ def genpool_alloc_algo(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def genpool_take(pool: cython.pointer(PoolRef), nbytes: uint64_t, address: cython.pointer(uint64_t)) -> cython.int:
-    """One block of what the pool has, which does not grow: OK, EXHAUSTED, NOT_REGISTERED."""
+def genpool_take(
+    pool: cython.pointer(PoolRef), nbytes: uint64_t, low: cython.bint, address: cython.pointer(uint64_t)
+) -> cython.int:
+    """One block of what the pool has, which does not grow, of the oldest chunk that has one: OK, EXHAUSTED, NOT_REGISTERED. From
+    the first eighth of a chunk only if it is `low`, or there is nothing else."""
     owner: uint32_t = cython.cast(uint32_t, pool.arena.slot[0])
-    hint: Hint
-    chunk: uint64_t = 0
+    nr: uint64_t = genpool_granules(pool, nbytes)
+    chunk: cython.pointer(ChunkRef)
+    pass_: cython.int
+    i: uint64_t
     at: uint64_t
     if owner == 0:
         return NOT_REGISTERED
-    hint.chunk = 0
-    hint.word = 0
-    at = take_near(pool, cython.address(hint), genpool_granules(pool, nbytes), owner, cython.address(chunk))
-    if at == NOWHERE:
-        return EXHAUSTED
-    address[0] = pool.chunks[chunk].base + (at << pool.shift)
-    return OK
+    for pass_ in range(1 if low else 0, 2):
+        for i in range(known_chunks(pool)):
+            chunk = cython.address(pool.chunks[i])
+            at = take(chunk, 0 if pass_ else chunk.nr >> 3, chunk.nr, nr, 1, 0, owner)
+            if at != NOWHERE:
+                address[0] = chunk.base + (at << pool.shift)
+                return OK
+    return EXHAUSTED
 
 
 @cython.cfunc

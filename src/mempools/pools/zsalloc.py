@@ -40,8 +40,8 @@ if not cython.compiled:
     raise ImportError("mempools.pools.zsalloc is compiled code: run `make build` in a checkout, or install the wheel")
 
 from cython.cimports.libc.stdint import uint32_t, uint64_t
-from cython.cimports.mempools.layout.backing import pages_taken, pages_unback
-from cython.cimports.mempools.layout.refs import Hint, PoolRef
+from cython.cimports.mempools.layout.backing import pages_unback
+from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.machine.atomics import (
     cmpxchg_relaxed,
     fill,
@@ -54,7 +54,7 @@ from cython.cimports.mempools.machine.atomics import (
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.owners import OWNER_STRUCT
 from cython.cimports.mempools.parts.status import BUSY, CORRUPT, INVALID, NOT_A_BLOCK, OK, STALE, TABLE_FULL
-from cython.cimports.mempools.pools.genpool import NEAR_FIT, genpool_alloc_algo, genpool_free, genpool_take
+from cython.cimports.mempools.pools.genpool import genpool_free
 from cython.cimports.mempools.pools.zsgeometry import NR_GROUPS, Geometry, class_of
 from cython.cimports.mempools.pools.zspage import (
     class_lock,
@@ -89,6 +89,7 @@ from cython.cimports.mempools.pools.zstable import (
     handle_of,
     header_of,
     index_of,
+    take_pages,
     zs_cell,
     zs_class,
     zs_root,
@@ -288,23 +289,11 @@ def new_block(
     block: cython.pointer(uint64_t),
 ) -> cython.int:
     """The pages of a zspage, this process's, zeroed but for the chain of free slots: OK, EXHAUSTED."""
-    hint: Hint
     at: uint64_t
     size: uint64_t = g.shapes[c].size
     nbytes: uint64_t = cython.cast(uint64_t, g.shapes[c].pages) << ZS_SHIFT
-    status: cython.int
-    hint.chunk = 0
-    hint.word = 0
-    if may_grow:
-        status = genpool_alloc_algo(pool, cython.address(hint), nbytes, NEAR_FIT, 0, block)
-    else:
-        status = genpool_take(pool, nbytes, block)
+    status: cython.int = take_pages(pool, nbytes, False, may_grow, block)
     if status != OK:
-        block[0] = 0
-        return status
-    status = pages_taken(pool.arena, block[0], nbytes)  # compaction may have given them back to the system
-    if status != OK:
-        genpool_free(pool, block[0], nbytes)
         block[0] = 0
         return status
     fill(pool.arena.base + block[0], 0, nbytes, b"zsalloc.zero")

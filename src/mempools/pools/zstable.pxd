@@ -125,6 +125,7 @@ cdef int zs_make(PoolRef *pool, uint64_t chain) noexcept nogil
 cdef Geometry *zs_geometry(PoolRef *pool) noexcept nogil
 cdef uint64_t *zs_cell(PoolRef *pool, uint64_t index) noexcept nogil
 cdef Descriptor *zs_desc(PoolRef *pool, uint64_t index) noexcept nogil
+cdef int take_pages(PoolRef *pool, uint64_t nbytes, bint low, bint may_grow, uint64_t *offset) noexcept nogil
 cdef int name_block(PoolRef *pool, uint64_t *name, uint64_t nbytes) noexcept nogil
 cdef int grow_cells(PoolRef *pool) noexcept nogil
 cdef int grow_descs(PoolRef *pool) noexcept nogil

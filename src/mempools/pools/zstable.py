@@ -32,7 +32,13 @@ from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.lanes import clz64
 from cython.cimports.mempools.parts.owners import OWNER_STRUCT
 from cython.cimports.mempools.parts.status import EXHAUSTED, MISMATCH, OK
-from cython.cimports.mempools.pools.genpool import NEAR_FIT, genpool_alloc_algo, genpool_free, genpool_transfer
+from cython.cimports.mempools.pools.genpool import (
+    NEAR_FIT,
+    genpool_alloc_algo,
+    genpool_free,
+    genpool_take,
+    genpool_transfer,
+)
 from cython.cimports.mempools.pools.zsgeometry import Geometry, geometry_of
 
 register_module(cython.address(this_module_step))
@@ -174,20 +180,38 @@ def header_of(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def take_pages(
+    pool: cython.pointer(PoolRef),
+    nbytes: uint64_t,
+    low: cython.bint,
+    may_grow: cython.bint,
+    offset: cython.pointer(uint64_t),
+) -> cython.int:
+    """Pages of this process's, which can be touched: OK, EXHAUSTED, NOT_REGISTERED. Those of tables, which stay for ever, are
+    `low`: at the beginnings of chunks, so that the ends can be given back (zsrehome.py)."""
+    hint: Hint
+    status: cython.int = genpool_take(pool, nbytes, low, offset)
+    if status == EXHAUSTED and may_grow:
+        hint.chunk = 0
+        hint.word = 0
+        status = genpool_alloc_algo(pool, cython.address(hint), nbytes, NEAR_FIT, 0, offset)
+    if status != OK:
+        return status
+    status = pages_taken(pool.arena, offset[0], nbytes)  # compaction may have given them back to the system
+    if status != OK:
+        genpool_free(pool, offset[0], nbytes)
+    return status
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def name_block(pool: cython.pointer(PoolRef), name: cython.pointer(uint64_t), nbytes: uint64_t) -> cython.int:
     """A zeroed block of the pool's becomes what the root names there, unless somebody else's has: OK, EXHAUSTED,
     NOT_REGISTERED."""
-    hint: Hint
     offset: uint64_t = 0
-    status: cython.int
-    hint.chunk = 0
-    hint.word = 0
-    status = genpool_alloc_algo(pool, cython.address(hint), nbytes, NEAR_FIT, 0, cython.address(offset))
+    status: cython.int = take_pages(pool, nbytes, True, True, cython.address(offset))
     if status != OK:
-        return status
-    status = pages_taken(pool.arena, offset, nbytes)
-    if status != OK:
-        genpool_free(pool, offset, nbytes)
         return status
     fill(pool.arena.base + offset, 0, nbytes, b"zstable.zero")
     # [R:zstable.named] release; pairs with [A:zstable.named]: who finds the block finds it zeroed. Else a cell that was never

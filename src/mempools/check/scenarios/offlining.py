@@ -122,7 +122,7 @@ def alloc_one(arg: cython.p_void) -> cython.void:
     """A granule of the chunk, if it has one to give."""
     actor: cython.pointer(Actor) = me(stage_of(arg))
     address: uint64_t = 0
-    if genpool_take(cython.address(actor.pool), PAGE_BYTES, cython.address(address)) != OK:
+    if genpool_take(cython.address(actor.pool), PAGE_BYTES, True, cython.address(address)) != OK:
         return
     use_block(actor.arena.base + address, slot_of(actor))
     if genpool_chunk(cython.address(actor.pool), address, PAGE_BYTES) == cython.NULL:
