@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from mempools.errors import PoolError
+from mempools.objects.filled import filled
 
 _FIRST_FREE_ID = 16
 _CHOSEN = 1 << 63
@@ -76,10 +77,7 @@ class _Lz4:
 
     def decompress(self, data: Any, nbytes: int, /) -> bytes:
         # Not decompress_block: when fewer bytes come out than it was told, it fills up with zeros.
-        buffer = bytearray(nbytes)
-        if self._decompress_into(data, buffer, nbytes) != nbytes:
-            raise ValueError(f"fewer than {nbytes} bytes came out")
-        return bytes(buffer)
+        return filled(self._decompress_into, data, nbytes)
 
     def decompress_into(self, data: Any, buffer: Any, /) -> None:
         if self._decompress_into(data, buffer, len(buffer)) != len(buffer):

@@ -5,6 +5,7 @@ import pytest
 
 from mempools import codecs
 from mempools.errors import PoolError
+from mempools.objects.filled import filled
 
 VALUES = [b"", b"x", b"abc" * 1000, bytes(range(256)) * 16, bytes(1 << 20)]
 
@@ -48,6 +49,24 @@ def test_garbage_is_an_exception(name):
     for garbage in (b"\xff" * 50, bytes(codec.compress(b"abc" * 100))[:7]):
         with pytest.raises(Exception, match="."):
             codec.decompress(bytes(garbage), 300)
+
+
+def test_filled_bytes_are_whole_or_an_exception():
+    def fill(data, view, nbytes):
+        memoryview(view)[: len(data)] = data
+        return len(data)
+
+    assert filled(fill, b"abc", 3) == b"abc"
+    assert filled(fill, b"", 0) == b""
+    with pytest.raises(ValueError, match="3 bytes came out, not 4"):
+        filled(fill, b"abc", 4)
+    with pytest.raises(ValueError):
+        filled(fill, b"abc", 2)
+    with pytest.raises(SystemError):
+        filled(fill, b"", -1)
+    kept = []
+    with pytest.raises(BufferError):
+        filled(lambda data, view, nbytes: kept.append(memoryview(view)) or nbytes, b"", 5)
 
 
 def test_levels_share_a_number():
