@@ -27,8 +27,8 @@ class Room:
 
 
 def filled(fill, data, nbytes: cython.Py_ssize_t, /):
-    """Bytes that `fill(data, buffer, nbytes)` has written, which returns how many it wrote: ValueError if not nbytes. Nobody has the
-    bytes before this returns, or their memory after it: BufferError for a `fill` that keeps a view."""
+    """Bytes that `fill(data, buffer, nbytes)` has written, which returns how many it wrote: ValueError if not nbytes. Nobody has
+    the bytes before this returns, or their memory after it: BufferError for a `fill` that keeps a view."""
     room: Room = Room.__new__(Room)
     room.made = PyBytes_FromStringAndSize(cython.NULL, nbytes)
     written = fill(data, room, nbytes)
