@@ -6,7 +6,7 @@ cdef extern from "sched.h" nogil:
     int sched_yield()
 
 cdef class StoreEntries(ZsClasses):
-    cdef int new_entry(self, Key *key, uint64_t codec, uint64_t nr_logical, const char *data, uint64_t nr_stored, Item *item) except -1
+    cdef int new_entry(self, Key *key, uint64_t codec, uint64_t nr_logical, const char *data, uint64_t nr_stored, uint64_t times, Item *item) except -1
     cdef bint may_have_room(self, int tries) except -1
     cdef bint has_room(self, uint64_t nbytes) except -1
     cdef int end_entry(self, Item *item) except -1

@@ -96,6 +96,7 @@ class StoreEntries(ZsClasses):
         nr_logical: uint64_t,
         data: cython.p_const_char,
         nr_stored: uint64_t,
+        times: uint64_t,
         item: cython.pointer(Item),
     ) -> cython.int:
         """A filled entry of this process's own."""
@@ -108,9 +109,9 @@ class StoreEntries(ZsClasses):
                 status = EXHAUSTED
             elif nr_stored > _LARGE:
                 with cython.nogil:
-                    status = entry_new(self.ref, self.g, key, codec, nr_logical, data, nr_stored, size, item, _SLICE_NS)
+                    status = entry_new(self.ref, self.g, key, codec, nr_logical, data, nr_stored, times, size, item, _SLICE_NS)
             else:
-                status = entry_new(self.ref, self.g, key, codec, nr_logical, data, nr_stored, size, item, _SLICE_NS)
+                status = entry_new(self.ref, self.g, key, codec, nr_logical, data, nr_stored, times, size, item, _SLICE_NS)
             if status == OK:
                 return 0
             self.end_entry(item)

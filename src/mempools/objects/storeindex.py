@@ -26,6 +26,7 @@ from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.storeentries import StoreEntries
 from cython.cimports.mempools.objects.storeindex import PyUnicode_AsUTF8AndSize
 from cython.cimports.mempools.parts.status import BUSY, CORRUPT, EXHAUSTED, MISMATCH, NOT_FOUND, OK, STALE, TIMED_OUT
+from cython.cimports.mempools.pools.hashclock import EVICT_NONE, clock_draw, clock_tick, entry_touch, times_new
 from cython.cimports.mempools.pools.hashcommit import index_delete, index_lock, index_put, index_unlock
 from cython.cimports.mempools.pools.hashentry import (
     KEY_BYTES,
@@ -69,6 +70,7 @@ def read_value(
 ) -> cython.int:
     """The stored value of an open entry, which is closed: as of entry_walk."""
     status: cython.int = entry_walk(pool, g, found, found.item.nr_key, found.item.nr_stored, buffer, cython.NULL)
+    entry_touch(found, EVICT_NONE, clock_tick(), 0)
     entry_close(pool, g, found)
     return status
 
@@ -315,6 +317,7 @@ class StoreIndex(StoreEntries):
                 nr_logical,
                 cython.cast(cython.p_char, view.buf),
                 view.len,
+                times_new(EVICT_NONE, 0, clock_tick()),
                 cython.address(item),
             )
             done = self.put_entry(

@@ -120,7 +120,7 @@ def copy_key(
     if status != OK:
         return status if status == TABLE_FULL else CORRUPT
     if used[0] + 4 + found.item.nr_key <= nbytes:
-        record = found.kind << 16 | cython.cast(uint32_t, found.item.nr_key)
+        record = found.item.kind << 16 | cython.cast(uint32_t, found.item.nr_key)
         memcpy(buffer + used[0], cython.address(record), 4)
         status = entry_walk(pool, g, cython.address(found), 0, found.item.nr_key, buffer + used[0] + 4, cython.NULL)
     used[0] += 4 + found.item.nr_key

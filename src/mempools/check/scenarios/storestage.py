@@ -153,6 +153,7 @@ def new_item(actor: cython.pointer(Actor), which: cython.int, mark: uint64_t, it
             _VALUE,
             cython.cast(cython.p_char, _data),
             _FULL,
+            0,
             LARGE_OBJECT,
             item,
             FOREVER,
@@ -275,6 +276,7 @@ def put(actor: cython.pointer(Actor), which: cython.int, n: cython.int, how: cyt
     item.at = ENTRY_BYTES
     item.nr_key = _KEY
     item.nr_stored = item.nr_logical = _VALUE
+    item.kind = KEY_BYTES
     take_key(actor, cython.address(key), which)
     while status == TIMED_OUT:
         status = index_put(
