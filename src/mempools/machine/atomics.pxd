@@ -19,6 +19,7 @@ cdef extern from "mp_machine.h" nogil:
     uint64_t xchg_acquire "mp_xchg_acquire"(uint64_t *p, uint64_t v, const char *site) noexcept
     uint64_t xchg_relaxed "mp_xchg_relaxed"(uint64_t *p, uint64_t v, const char *site) noexcept
     uint64_t fetch_add_relaxed "mp_fetch_add_relaxed"(uint64_t *p, uint64_t v, const char *site) noexcept
+    uint64_t fetch_add_release "mp_fetch_add_release"(uint64_t *p, uint64_t v, const char *site) noexcept
     uint64_t fetch_add "mp_fetch_add"(uint64_t *p, uint64_t v, const char *site) noexcept
     uint64_t fetch_or_relaxed "mp_fetch_or_relaxed"(uint64_t *p, uint64_t v, const char *site) noexcept
     uint64_t fetch_or_release "mp_fetch_or_release"(uint64_t *p, uint64_t v, const char *site) noexcept

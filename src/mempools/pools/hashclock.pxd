@@ -1,12 +1,11 @@
 # L3: what an entry of a store knows of time: see hashclock.py.
 from libc.stdint cimport uint64_t
-from mempools.pools.hashentry cimport Found
+from mempools.pools.hashentry cimport ACCESS_BITS, Found
 
 cdef enum:
     EXPIRY_SHIFT = 24          # 2^24 ns: a unit of expiries
     MAX_EXPIRY = 0xFFFFFFFFF
     TICK_SHIFT = 23            # 2^23 ns: a unit of accesses
-    ACCESS_BITS = 28
     ACCESS_MASK = 0xFFFFFFF
     # access in a store with EVICT_LFU: count << LFU_BITS | time
     LFU_BITS = 20
@@ -20,17 +19,14 @@ cdef enum:
     EVICT_LFU = 2
     EVICT_TTL = 3
 
-cdef inline uint64_t expiry_of(uint64_t times) noexcept nogil:
-    return times >> ACCESS_BITS
-
-cdef inline bint has_expired(uint64_t times, uint64_t now) noexcept nogil:
-    return times >> ACCESS_BITS != 0 and now >= times >> ACCESS_BITS
+cdef inline bint has_expired(uint64_t expiry, uint64_t now) noexcept nogil:
+    return expiry != 0 and now >= expiry
 
 cdef uint64_t clock_now() noexcept nogil
 cdef uint64_t clock_tick() noexcept nogil
 cdef uint64_t clock_draw() noexcept nogil
 cdef uint64_t expiry_after(double seconds) noexcept nogil
-cdef double seconds_left(uint64_t times) noexcept nogil
+cdef double seconds_left(uint64_t expiry) noexcept nogil
 cdef uint64_t entry_age(uint64_t times, uint64_t tick) noexcept nogil
 cdef uint64_t lfu_count(uint64_t times, uint64_t tick) noexcept nogil
 cdef uint64_t times_new(uint64_t evict, uint64_t expiry, uint64_t tick) noexcept nogil

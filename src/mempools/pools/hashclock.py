@@ -6,7 +6,7 @@
           is absent; 0: never. That clock is the same for all processes and nobody can set it; an arena in a file that is opened
           after the system was started anew has the expiries of the old count.
   access  28 bits. The time of the last access in units of 2^23 ns (8 ms) of the system's coarse clock, which costs a quarter
-          as much; it wraps after 26 days, and what has not been read for that long seems young once. In a store that evicts as
+          as much; it wraps: what has not been read for 24 days seems read for the next two. In a store that evicts as
           EVICT_LFU: a count of reads, as a logarithm (8 bits), and when it was last made smaller (20 bits, units of 2^30 ns).
 
 Guarantee. A read changes nothing but `access`, and an expiry changes under the stripe's lock only: neither takes the other back.
@@ -39,7 +39,7 @@ from cython.cimports.mempools.machine.atomics import (
     this_module_step,
 )
 from cython.cimports.mempools.machine.hooks import register_module
-from cython.cimports.mempools.pools.hashentry import Entry, Found
+from cython.cimports.mempools.pools.hashentry import ACCESS_BITS, Entry, Found
 
 register_module(cython.address(this_module_step))
 
@@ -104,9 +104,9 @@ def expiry_after(seconds: cython.double) -> uint64_t:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def seconds_left(times: uint64_t) -> cython.double:
-    """Until the entry expires, if it does; 0 or less: it has."""
-    left: cython.double = cython.cast(cython.double, expiry_of(times) << EXPIRY_SHIFT)
+def seconds_left(expiry: uint64_t) -> cython.double:
+    """Until an expiry; 0 or less: it is over."""
+    left: cython.double = cython.cast(cython.double, expiry << EXPIRY_SHIFT)
     return (left - cython.cast(cython.double, since_boot() + _ahead)) * 1e-9
 
 
@@ -117,8 +117,9 @@ def seconds_left(times: uint64_t) -> cython.double:
 @cython.nogil
 @cython.exceptval(check=False)
 def entry_age(times: uint64_t, tick: uint64_t) -> uint64_t:
-    """Units since the last access. Not in a store with EVICT_LFU."""
-    return (tick - times) & ACCESS_MASK
+    """Units since the last access; 0 too if that was after `tick`. Not in a store with EVICT_LFU."""
+    age: uint64_t = (tick - times) & ACCESS_MASK
+    return age if age <= ACCESS_MASK - (ACCESS_MASK >> 4) else 0
 
 
 @cython.cfunc
@@ -126,7 +127,8 @@ def entry_age(times: uint64_t, tick: uint64_t) -> uint64_t:
 @cython.exceptval(check=False)
 def lfu_behind(times: uint64_t, tick: uint64_t) -> uint64_t:
     """By how much the count of reads should be smaller."""
-    return (((tick >> LFU_SHIFT) - times) & LFU_MASK) >> 6
+    units: uint64_t = ((tick >> LFU_SHIFT) - times) & LFU_MASK
+    return units >> 6 if units <= LFU_MASK - (LFU_MASK >> 4) else 0
 
 
 @cython.cfunc
@@ -157,10 +159,12 @@ def times_read(evict: uint64_t, times: uint64_t, tick: uint64_t, number: uint64_
     count: uint64_t
     since: uint64_t
     if evict != EVICT_LFU:
+        if entry_age(times, tick) == 0:
+            return times
         return (times & ~cython.cast(uint64_t, ACCESS_MASK)) | tick
     count = lfu_count(times, tick)
     since = times + (lfu_behind(times, tick) << 6)
-    if count < 255 and (count <= LFU_NEW or number % (1 + _SLOWER * (count - LFU_NEW)) == 0):
+    if count < 255 and (count <= LFU_NEW or (number & 0xFFFF) * (1 + _SLOWER * (count - LFU_NEW)) < 0x10000):
         count += 1
     return (times & ~cython.cast(uint64_t, ACCESS_MASK)) | count << LFU_BITS | since & LFU_MASK
 
@@ -195,4 +199,3 @@ def entry_expire_at(found: cython.pointer(Found), expiry: uint64_t) -> cython.vo
         if seen == times:
             break
         times = seen
-    found.times = expiry << ACCESS_BITS | times & ACCESS_MASK

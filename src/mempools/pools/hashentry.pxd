@@ -23,6 +23,8 @@ cdef enum:
     LARGE_OBJECT = 0x10000
     SMALL_OBJECT = 4096
 
+    ACCESS_BITS = 28           # Entry.times is expiry << ACCESS_BITS | access: see hashclock.py
+
 cdef struct Entry:             # an object of the pool: this, the key, the stored value; constant but for `times`
     uint64_t what              # key bytes | codec << 16 | (KEY_* | ENTRY_SPILLED) << 24 | logical bytes << 32
     uint64_t times             # when it ends, when it was read: see hashclock.pxd
@@ -47,6 +49,7 @@ cdef struct Item:              # an entry, and what is left of its parts
     uint64_t nr_stored
     uint64_t nr_logical
     uint64_t kind              # KEY_*
+    uint64_t expiry            # 0: never; see hashclock.pxd
 
 cdef struct Found:             # an entry that is pinned
     Pinned pinned
@@ -58,6 +61,9 @@ cdef struct Found:             # an entry that is pinned
     uint64_t next              # handle of the first part, 0: none
     uint64_t *slot             # set by index_find: where its word was
     uint64_t word
+
+cdef inline uint64_t expiry_of(uint64_t times) noexcept nogil:
+    return times >> ACCESS_BITS
 
 cdef int entry_open(PoolRef *pool, Geometry *g, uint64_t handle, Found *found) noexcept nogil
 cdef void entry_close(PoolRef *pool, Geometry *g, Found *found) noexcept nogil

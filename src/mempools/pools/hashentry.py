@@ -130,6 +130,7 @@ def parse(found: cython.pointer(Found)) -> cython.int:
     found.codec = what >> 16 & 0xFF
     item.kind = what >> 24 & 0x7F
     found.times = read_once(cython.address(entry.times), b"hashentry.open")
+    item.expiry = expiry_of(found.times)
     found.next = 0
     if what >> 24 & ENTRY_SPILLED:
         item.size = found.pinned.nbytes
@@ -315,6 +316,7 @@ def entry_new(
     item.nr_stored = nr_stored
     item.nr_logical = nr_logical
     item.kind = key.kind
+    item.expiry = expiry_of(times)
     while item.parts < parts:  # the last part first, for each names the next one
         here = nr - (size - SPILLED_BYTES) - (parts - 1 - item.parts) * (size - PART_BYTES)
         status = new_object(pool, g, PART_BYTES + here, cython.address(pinned), timeout_ns)

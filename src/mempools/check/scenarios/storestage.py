@@ -210,7 +210,7 @@ def set_store(e: cython.pointer(Engine), memory: cython.p_char, splits: uint64_t
     take_key(cython.address(stage.actors[0]), cython.address(key), 0)
     if (
         new_item(cython.address(stage.actors[0]), 0, 1, cython.address(item)) != 0
-        or index_put(pool, geometry(), cython.address(key), cython.address(item), False, FOREVER, cython.address(old))
+        or index_put(pool, geometry(), cython.address(key), cython.address(item), False, 0, FOREVER, cython.address(old))
         != OK
     ):
         return cython.NULL
@@ -277,6 +277,7 @@ def put(actor: cython.pointer(Actor), which: cython.int, n: cython.int, how: cyt
     item.nr_key = _KEY
     item.nr_stored = item.nr_logical = _VALUE
     item.kind = KEY_BYTES
+    item.expiry = 0
     take_key(actor, cython.address(key), which)
     while status == TIMED_OUT:
         status = index_put(
@@ -285,6 +286,7 @@ def put(actor: cython.pointer(Actor), which: cython.int, n: cython.int, how: cyt
             cython.address(key),
             cython.address(item),
             how == IF_ABSENT,
+            0,
             _SLICE,
             cython.address(old),
         )
@@ -424,6 +426,7 @@ def store_wrong(stage: cython.pointer(Stage), nr: uint64_t) -> cython.p_const_ch
     classes: ClassReport
     of_entries: uint64_t = 0
     of_pool: uint64_t = 0
+    too_many: uint64_t = 0
     memset(cython.address(report), 0, cython.sizeof(IndexReport))
     if index_check_stripe(pool, geometry(), _nr[0] % NR_STRIPES, cython.address(report), 0) != OK:
         return b"a stripe's lock is still held"
@@ -437,8 +440,13 @@ def store_wrong(stage: cython.pointer(Stage), nr: uint64_t) -> cython.p_const_ch
         return b"an entry is missing, or there is one too many"
     if report.bad_counts:
         return b"the counts differ from the entries' sums"
-    if index_check_objects(pool, cython.address(of_entries), cython.address(of_pool), 0) != OK or of_entries != of_pool:
+    if (
+        index_check_objects(pool, cython.address(of_entries), cython.address(of_pool), cython.address(too_many), 0) != OK
+        or of_entries != of_pool
+    ):
         return b"objects are the store's that no entry has"
+    if too_many:
+        return b"a store with a limit counts more or fewer bytes than there are"
     if zs_check(pool, geometry(), class_(), cython.address(classes), 0) != OK:
         return b"the class is still locked"
     if report_wrong(cython.address(classes)):

@@ -86,7 +86,7 @@ def scan(actor: cython.pointer(Actor)) -> uint64_t:
     status: cython.int
     while cursor < SCAN_END // FIRST_BUCKETS:
         status = index_scan(
-            cython.address(actor.pool), geometry(), cython.address(cursor), records, 24, cython.address(used), 1, _SLICE
+            cython.address(actor.pool), geometry(), cython.address(cursor), 0, records, 24, cython.address(used), 1, _SLICE
         )
         if status == TIMED_OUT:
             continue
