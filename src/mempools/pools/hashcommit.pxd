@@ -1,5 +1,5 @@
 # L3: changing the index of a store: see hashcommit.py.
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from mempools.layout.refs cimport PoolRef
 from mempools.pools.hashentry cimport Item, Key
 from mempools.pools.hashtable cimport Stripe
@@ -19,4 +19,5 @@ cdef int index_expire_at(PoolRef *pool, Geometry *g, Key *key, uint64_t expiry, 
 cdef void count_entry(Geometry *g, Stripe *stripe, Item *item, uint64_t sign) noexcept nogil
 cdef uint64_t counted(Item *item) noexcept nogil
 cdef void add(uint64_t *word, uint64_t delta) noexcept nogil
+cdef void add_expiring(Stripe *stripe, uint32_t delta) noexcept nogil
 cdef int commit(PoolRef *pool, Geometry *g, Stripe *stripe, uint64_t *link, uint64_t word, Item *new, uint64_t before, Item *old) noexcept nogil

@@ -32,7 +32,7 @@ from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.layout.structs import KIND_STORE
 from cython.cimports.mempools.machine.atomics import read_once, this_module_step, write_once
 from cython.cimports.mempools.machine.hooks import register_module
-from cython.cimports.mempools.parts.status import BUSY, NOT_FOUND, OK, TIMED_OUT
+from cython.cimports.mempools.parts.status import BUSY, NOT_FOUND, OK, OVER_LIMIT, TIMED_OUT
 from cython.cimports.mempools.pools.hashcommit import index_delete, index_put
 from cython.cimports.mempools.pools.hashentry import (
     ENTRY_BYTES,
@@ -66,7 +66,8 @@ from cython.cimports.mempools.pools.hashtable import (
 )
 from cython.cimports.mempools.pools.zsgeometry import Geometry, class_of, geometry_of
 from cython.cimports.mempools.pools.zsmend import ClassReport, report_wrong, zs_check
-from cython.cimports.mempools.pools.zspage import zspage_of
+from cython.cimports.mempools.pools.zscompact import move_locked
+from cython.cimports.mempools.pools.zspage import class_lock, class_unlock, regroup_locked, zspage_of
 from cython.cimports.mempools.pools.zstable import (
     ZS_SHIFT,
     cell_slot,
@@ -265,7 +266,7 @@ def end_item(actor: cython.pointer(Actor), item: cython.pointer(Item)) -> cython
 @cython.nogil
 @cython.exceptval(check=False)
 def put(actor: cython.pointer(Actor), which: cython.int, n: cython.int, how: cython.int) -> cython.int:
-    """The actor's n-th entry: OK, BUSY if there was one and must not be (IF_ABSENT). What goes out is retired, unless it is
+    """The actor's n-th entry: OK, OVER_LIMIT, BUSY if there was one that has not expired by NOW, and must not be (IF_ABSENT). What goes out is retired, unless it is
     LEFT: then it stays the actor's own, in found[LEFT_ITEM]."""
     key: Key
     old: Item
@@ -286,11 +287,11 @@ def put(actor: cython.pointer(Actor), which: cython.int, n: cython.int, how: cyt
             cython.address(key),
             cython.address(item),
             how == IF_ABSENT,
-            0,
+            NOW,
             _SLICE,
             cython.address(old),
         )
-    if status == BUSY:
+    if status == BUSY or status == OVER_LIMIT:
         end_item(actor, cython.address(item))
     elif status != OK:
         engine_fail(b"a writer finds the index damaged")
@@ -410,6 +411,21 @@ def get_always(arg: cython.p_void) -> cython.void:
 @cython.exceptval(check=False)
 def split(arg: cython.p_void) -> cython.void:
     me(stage_of(arg)).status = index_split(cython.address(me(stage_of(arg)).pool), geometry())
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def move_a(arg: cython.p_void) -> cython.void:
+    """Whatever is in the first slot goes to another zspage: A's first entry, if it is there still."""
+    pool: cython.pointer(PoolRef) = cython.address(me(stage_of(arg)).pool)
+    c: uint64_t = class_()
+    while class_lock(pool, c, _SLICE) != OK:
+        pass
+    move_locked(pool, geometry(), c, 0, 0, 1)
+    regroup_locked(pool, geometry(), c, 1, zspage_of(pool, geometry(), c, 1))
+    regroup_locked(pool, geometry(), c, 0, zspage_of(pool, geometry(), c, 0))
+    class_unlock(pool, c)
 
 
 # ---- end conditions
