@@ -94,11 +94,11 @@ def seed_draws(number: uint64_t) -> None:
 def expiry_after(seconds: cython.double) -> uint64_t:
     """The expiry of what lives so long from now on; rounded up, so that nothing ends early. What would outlive the clock does so
     by its last moment."""
-    units: cython.double = seconds * 1e9 / (cython.cast(uint64_t, 1) << EXPIRY_SHIFT)
-    now: uint64_t = clock_now()
-    if units >= cython.cast(cython.double, MAX_EXPIRY - now):
+    unit: uint64_t = cython.cast(uint64_t, 1) << EXPIRY_SHIFT
+    end: uint64_t = since_boot() + _ahead + unit - 1
+    if seconds * 1e9 >= cython.cast(cython.double, MAX_EXPIRY * unit - end):
         return MAX_EXPIRY
-    return now + cython.cast(uint64_t, units) + 1
+    return (end + cython.cast(uint64_t, seconds * 1e9)) >> EXPIRY_SHIFT
 
 
 @cython.cfunc

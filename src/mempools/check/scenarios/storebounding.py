@@ -243,12 +243,12 @@ def died(stage: cython.pointer(Stage)) -> cython.bint:
 @cython.nogil
 @cython.exceptval(check=False)
 def bounded_wrong(stage: cython.pointer(Stage)) -> cython.p_const_char:
-    """Whatever is there is counted; B is in another stripe, or there is none."""
+    """Whatever is there is counted; B is in another stripe, or there is none. Of other objects there are stage.param."""
     pool: cython.pointer(PoolRef) = cython.address(stage.actors[2].pool)
     nr_a: uint64_t = get(cython.address(stage.actors[2]), 0) != 0
     nr_b: uint64_t = get(cython.address(stage.actors[2]), 1) != 0
     wrong: cython.p_const_char
-    stage.param = nr_b
+    stage.param += nr_b
     wrong = store_wrong(stage, nr_a)
     if wrong != cython.NULL:
         return wrong
@@ -328,21 +328,6 @@ def final_later(arg: cython.p_void) -> cython.p_const_char:
     elif stage.actors[0].status == OK:
         return b"an entry went that has got a later expiry"
     return bounded_wrong(stage)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def final_moved(arg: cython.p_void) -> cython.p_const_char:
-    """Two other objects were there; they were of no entry."""
-    stage: cython.pointer(Stage) = stage_of(arg)
-    item: Item
-    i: cython.int
-    item.parts = 0
-    for i in range(2):
-        item.handle = stage.actors[2].found[1 + i]
-        end_item(cython.address(stage.actors[2]), cython.address(item))
-    return final_later(arg)
 
 
 # ---- the scenes
@@ -525,7 +510,8 @@ def scene_hashclock_move(e: cython.pointer(Engine), memory: cython.p_char, nbyte
     find_key(cython.address(stage.actors[0]), 1, _OTHER)
     if give_item(stage, 2, 0, 1, 2) != 0 or give_item(stage, 2, 1, 1, 2) != 0:
         return -1
-    return play(e, final_moved, expire_later, move_a, cython.NULL)
+    stage.param = 2
+    return play(e, final_later, expire_later, move_a, cython.NULL)
 
 
 @cython.cfunc
