@@ -9,12 +9,12 @@
           as much; it wraps: what has not been read for 24 days seems read for the next two. In a store that evicts as
           EVICT_LFU: a count of reads, as a logarithm (8 bits), and when it was last made smaller (20 bits, units of 2^30 ns).
 
-Guarantee. A read changes nothing but `access`, and an expiry changes under the stripe's lock only: neither takes the other back.
+Guarantee. A read changes nothing but `access`, and an expiry changes under the stripe's lock only: no read takes an expiry back.
 Process-safe, lock-free. Price. A read of an entry that was not read in this unit of time: one swap; else one load.
 
   what runs        | beside a touch by a reader                    | beside entry_expire_at
   entry_touch      | one of two counts                             | its swap fails, and it leaves it at that
-  entry_expire_at  | it tries again                                | not possible: the stripe's lock
+  entry_expire_at  | the access may be lost                        | not possible: the stripe's lock
   compaction       | not possible: an open entry is not moved      | likewise
   replacement      | what went out may still be touched: no matter | not possible: the stripe's lock
 Whoever replaces an entry by another that takes its times over reads them under the stripe's lock.
@@ -37,6 +37,7 @@ from cython.cimports.mempools.machine.atomics import (
     read_once,
     since_boot,
     this_module_step,
+    write_once,
 )
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.pools.hashentry import ACCESS_BITS, Entry, Found
@@ -192,10 +193,5 @@ def entry_touch(found: cython.pointer(Found), evict: uint64_t, tick: uint64_t, n
 def entry_expire_at(found: cython.pointer(Found), expiry: uint64_t) -> cython.void:
     """Under the stripe's lock: an open entry has another expiry, 0: none."""
     word: cython.pointer(uint64_t) = cython.address(cython.cast(cython.pointer(Entry), found.pinned.object).times)
-    times: uint64_t = read_once(word, b"hashclock.expire")
-    seen: uint64_t
-    while True:  # once more for each reader that comes between
-        seen = cmpxchg_relaxed(word, times, expiry << ACCESS_BITS | times & ACCESS_MASK, b"hashclock.expire")
-        if seen == times:
-            break
-        times = seen
+    # A store: the access of a reader who comes between is lost, which is no matter.
+    write_once(word, expiry << ACCESS_BITS | read_once(word, b"hashclock.expire") & ACCESS_MASK, b"hashclock.expire")

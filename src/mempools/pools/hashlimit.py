@@ -26,7 +26,7 @@ if not cython.compiled:
 from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.machine.atomics import (
-    cmpxchg_acquire,
+    cmpxchg,
     cmpxchg_relaxed,
     fetch_add_release,
     read_once,
@@ -98,8 +98,9 @@ def limit_take(
         if bytes > limit or nbytes > limit - bytes:
             short[0] = bytes + nbytes - limit
             return OVER_LIMIT
-        # [A:hashlimit.take] acquire; pairs with [R:hashlimit.give]: who takes what another gave commits after the other has.
-        seen = cmpxchg_acquire(word, bytes, bytes + nbytes, b"A:hashlimit.take")
+        # [F:hashlimit.take] full; pairs with [R:hashlimit.give] and [A:hashindex.slot]: who takes what another gave commits after
+        # the other has, and whoever finds the one finds the other done. An acquire would not tell a third process.
+        seen = cmpxchg(word, bytes, bytes + nbytes, b"F:hashlimit.take")
         if seen == bytes:
             return OK
         bytes = seen
@@ -109,7 +110,7 @@ def limit_take(
 @cython.nogil
 @cython.exceptval(check=False)
 def limit_give(pool: cython.pointer(PoolRef), nbytes: uint64_t) -> cython.void:
-    # [R:hashlimit.give] release; pairs with [A:hashlimit.take]: the entry is gone for whoever sees what takes its place. Else a
+    # [R:hashlimit.give] release; pairs with [F:hashlimit.take]: the entry is gone for whoever sees what takes its place. Else a
     # reader might find a new value, and after it the old one too: more than the limit.
     fetch_add_release(cython.address(index_root(pool).bytes), ~nbytes + 1, b"R:hashlimit.give")
 

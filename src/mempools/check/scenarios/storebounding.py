@@ -349,6 +349,19 @@ def scene_hashlimit_order(e: cython.pointer(Engine), memory: cython.p_char, nbyt
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def scene_hashlimit_both(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    stage: cython.pointer(Stage) = set_bounded(e, memory, 2, EVICT_LRU, 0)
+    if stage == cython.NULL:
+        return -1
+    find_key(cython.address(stage.actors[0]), 1, _OTHER)
+    if give_item(stage, 1, 0, 1, 2) != 0:
+        return -1
+    return play(e, final_bounded, delete_a, put_b, cython.NULL)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def scene_hashlimit_two(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
     stage: cython.pointer(Stage) = set_bounded(e, memory, 2, EVICT_LRU, 0)
     if stage == cython.NULL:
@@ -395,7 +408,7 @@ def scene_hashlimit_recount(e: cython.pointer(Engine), memory: cython.p_char, nb
     if stage == cython.NULL:
         return -1
     find_key(cython.address(stage.actors[0]), 1, _OTHER)
-    write_once(cython.address(index_root(cython.address(stage.actors[0].pool)).bytes), 7, b"storebounding.bound")
+    write_once(cython.address(index_root(cython.address(stage.actors[0].pool)).bytes), 24, b"storebounding.bound")
     write_once(cython.address(index_root(cython.address(stage.actors[0].pool)).recount), 1, b"storebounding.bound")
     if give_item(stage, 1, 0, 1, 2) != 0:
         return -1
@@ -411,7 +424,7 @@ def scene_hashlimit_recount_dies(e: cython.pointer(Engine), memory: cython.p_cha
     if stage == cython.NULL:
         return -1
     find_key(cython.address(stage.actors[0]), 1, _OTHER)
-    write_once(cython.address(index_root(cython.address(stage.actors[0].pool)).bytes), 7, b"storebounding.bound")
+    write_once(cython.address(index_root(cython.address(stage.actors[0].pool)).bytes), 24, b"storebounding.bound")
     write_once(cython.address(index_root(cython.address(stage.actors[0].pool)).recount), 1, b"storebounding.bound")
     e.may_die = 1
     e.max_steps = 6000
@@ -544,6 +557,14 @@ register_scene(
     3,
     STAGE_BYTES,
     scene_hashlimit_order,
+)
+register_scene(
+    b"hashlimit.both",
+    b"a key is deleted while another comes in, in another stripe: both count",
+    b"",
+    2,
+    STAGE_BYTES,
+    scene_hashlimit_both,
 )
 register_scene(
     b"hashlimit.two",
