@@ -185,7 +185,7 @@ class ArenaPools:
         (`Store.train`), unless the store has one by then; PoolError if the codec is not zstd. No put waits for it.
 
         `limit`: bytes that its values, as stored, never pass, keys and the rest not counted. `evict`: which entries go when a
-        value would pass the limit, or finds no room: "none" (they stay, and the put is Exhausted; so it is where nothing is said),
+        value would pass the limit, or finds no room: "none" (they stay, and the put is Exhausted; so where nothing is said),
         "lru" (those that were not read for long), "lfu" (read seldom), "ttl" (that expire soon; others stay); expired ones go
         first in any case. Both are the store's for ever, and taken as they are by who leaves them out. `ttl`: seconds that values
         which this object puts have to live, unless `put` says otherwise.

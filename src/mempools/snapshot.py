@@ -5,7 +5,8 @@
              expiry; the key; what is stored
     end      CRC of the rest, END, how many values; a digest of all before
 
-All little-endian. An expiry is in milliseconds of the wall clock, which goes on while nobody has the store. Format 1 has none. Values are as they are stored: neither writing nor reading compresses. A dictionary comes as a record before
+All little-endian. An expiry is in milliseconds of the wall clock, which goes on while nobody has the store. Format 1 has none.
+Values are as they are stored: neither writing nor reading compresses. A dictionary comes as a record before
 the first value that was compressed with it; its key is its number, which may be another in the store that reads it.
 A file is written under another name and renamed when it is whole and on the disk. It is read twice: once to see that
 every byte of it is as it was written, and then into the store.
@@ -65,7 +66,7 @@ class _Writer:
         self._digest.update(data)
         self._file.write(data)
 
-    def record(self, kind: int, codec: int, key: bytes, nbytes: int, stored: bytes, ttl: float | None) -> None:
+    def record(self, kind: int, codec: int, key: bytes, nbytes: int, stored: bytes, ttl: float | None = None) -> None:
         if ttl is not None:
             kind |= _TIMED
         head = _RECORD.pack(0, kind, codec, len(key), len(stored), nbytes)[4:]
@@ -115,7 +116,7 @@ def _write(store: Any, writer: _Writer) -> int:
         if number == WITH_DICTIONARY and stored and stored[0] not in written:
             entry = store._dictionaries.entry(stored[0])
             if entry is not None:  # else the value cannot be read, here or there
-                writer.record(_DICTIONARY, 0, stored[:1], len(entry), entry, None)
+                writer.record(_DICTIONARY, 0, stored[:1], len(entry), entry)
             written.add(stored[0])
         if isinstance(key, str):
             writer.record(_STR, number, key.encode(), nbytes, stored, ttl)

@@ -289,7 +289,8 @@ class Store(MutableMapping[Key, bytes]):
 
         The file is made beside it under another name, synced, and renamed: on any failure (OSError: the disk is full) `path` is
         what it was before. Others may write meanwhile: each entry is whole, and one that is there from the start to the end of
-        the call is in the file; the file is of no single moment. Times to live go on by the wall clock. Thread-safe, process-safe; blocks."""
+        the call is in the file; the file is of no single moment. Times to live go on by the wall clock.
+        Thread-safe, process-safe; blocks."""
         from mempools import snapshot
 
         return snapshot.save(self, path)
@@ -424,6 +425,7 @@ def _choose_bound(index: StoreIndex, limit: int | str | None, evict: str | None)
     found = index.choose_bound(0, 0, False)
     if found is None:
         found = index.choose_bound(nbytes, EVICTS.index(evict or "none"), True)
+        assert found is not None
     if limit is not None and nbytes != found[0]:
         there = f"a limit of {found[0]} bytes" if found[0] else "no limit"
         raise LayoutMismatch(f"store {index.name!r} has {there}, not of {nbytes}: leave limit out, or say that one")

@@ -96,7 +96,13 @@ def test_a_store_object_has_a_time_to_live_of_its_own():
         short.put("c", b"v", ttl=math.inf)
         assert short.setdefault("d", b"v") == b"v"
         assert short.get_or_compute("e", lambda: b"v") == b"v"
-        assert {key: other.ttl(key) is None for key in other} == {"a": False, "b": True, "c": True, "d": False, "e": False}
+        assert {key: other.ttl(key) is None for key in other} == {
+            "a": False,
+            "b": True,
+            "c": True,
+            "d": False,
+            "e": False,
+        }
         short.touch("b")
         assert 2 < other.ttl("b") <= 3.1
         other.touch("b")
@@ -142,7 +148,7 @@ def test_lru_keeps_what_was_read():
     with arena:
         for i in range(100):
             store[f"{i}"] = bytes(100)
-        for i in range(0, 300):
+        for i in range(300):
             advance_clock(0.05)
             for j in range(16):  # a reader's look at the clock is good for 8 reads
                 assert store.get(f"{j}") is not None
@@ -160,10 +166,10 @@ def test_lfu_keeps_what_was_read_often():
             store[f"{i}"] = bytes(100)
         for _ in range(200):
             for j in range(10):
-                store[f"{j}"]  # noqa: B018
+                store[f"{j}"]
         for i in range(300):
             store[f"new{i}"] = bytes(100)
-            store[f"new{i}"]  # noqa: B018
+            store[f"new{i}"]
         assert all(f"{j}" in store for j in range(10))
         advance_clock(86400)  # all counts are over
         for i in range(400):

@@ -148,6 +148,13 @@ def test_another_version_is_named(other, small):
         other.load(small)
 
 
+def test_a_file_of_the_first_format_is_read(other, tmp_path, monkeypatch):
+    monkeypatch.setattr(snapshot, "_VERSION", 1)
+    pretend(tmp_path / "f", (1, 0, b"k", 1, b"v"))
+    monkeypatch.undo()
+    assert other.load(tmp_path / "f") == 1 and other["k"] == b"v" and other.ttl("k") is None
+
+
 def pretend(path, *records):
     """A file whose checksums are right."""
     with open(path, "wb") as file:

@@ -80,9 +80,13 @@ class StoreEntries(StoreLimit):
                 status = EXHAUSTED
             elif nr_stored > _LARGE:
                 with cython.nogil:
-                    status = entry_new(self.ref, self.g, key, codec, nr_logical, data, nr_stored, times, size, item, _SLICE_NS)
+                    status = entry_new(
+                        self.ref, self.g, key, codec, nr_logical, data, nr_stored, times, size, item, _SLICE_NS
+                    )
             else:
-                status = entry_new(self.ref, self.g, key, codec, nr_logical, data, nr_stored, times, size, item, _SLICE_NS)
+                status = entry_new(
+                    self.ref, self.g, key, codec, nr_logical, data, nr_stored, times, size, item, _SLICE_NS
+                )
             if status == OK:
                 return 0
             self.end_entry(item)

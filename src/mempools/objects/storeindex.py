@@ -128,8 +128,8 @@ class StoreIndex(StoreReads):
                 f"store {self.name!r}: a value of {nr_stored} bytes, as stored, is larger than the store's limit of {limit} bytes"
             )
         raise Exhausted(
-            f"store {self.name!r}: a value of {nr_stored} bytes, as stored, has no room: the store has {index_bytes(self.ref)} of "
-            f"the {limit} bytes that are its limit, and nothing that may be evicted: delete something"
+            f"store {self.name!r}: a value of {nr_stored} bytes, as stored, has no room: the store has {index_bytes(self.ref)} "
+            f"of the {limit} bytes that are its limit, and nothing that may be evicted: delete something"
         )
 
     def put(self, key, codec: uint64_t, nr_logical: uint64_t, data, only_if_absent: cython.bint = False, ttl=None):

@@ -1,4 +1,4 @@
-"""L4: a store's bound as Python calls it: who has to go, what has expired; and what entries in any case need: other tries, an end.
+"""L4: a store's bound as Python calls it: who has to go, what has expired; and what all entries need: other tries, an end.
 
 What runs beside what is in pools/hashlimit.py, hashevict.py and hashclock.py."""
 

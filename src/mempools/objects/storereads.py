@@ -1,7 +1,7 @@
 """L4: what reads a store's index, as Python calls it (see storeindex.py first).
 
-Readers hold the GIL for values up to _LARGE bytes, and their pin for the copy alone. An entry that has expired is none; only then,
-and never for the others, is the exact clock read."""
+Readers hold the GIL for values up to _LARGE bytes, and their pin for the copy alone. An entry that has expired is none; the
+exact clock is read only for those that can expire."""
 
 import cython
 

@@ -20,6 +20,7 @@ from cython.cimports.mempools.objects.storeindex import StoreIndex
 from cython.cimports.mempools.parts.status import EXHAUSTED, OK
 from cython.cimports.mempools.pools.hashclock import clock_now
 from cython.cimports.mempools.pools.hashentry import KEY_RESERVED, KEY_STR
+from cython.cimports.mempools.pools.hashlimit import index_bytes, index_limit
 from cython.cimports.mempools.pools.hashscan import (
     IndexReport,
     IndexStats,
@@ -29,7 +30,6 @@ from cython.cimports.mempools.pools.hashscan import (
     index_stats,
     index_table_nbytes,
 )
-from cython.cimports.mempools.pools.hashlimit import index_bytes, index_limit
 from cython.cimports.mempools.pools.hashtable import NR_STRIPES, index_is_there
 
 from mempools.errors import Corrupt
@@ -61,7 +61,8 @@ def decode_keys(buffer: cython.p_char, nbytes: uint64_t) -> list:
 
 
 def scan(index: StoreIndex, cursor: uint64_t) -> tuple[int, list]:
-    """Some keys that have not expired, from `cursor` on (0 at the beginning), and the cursor to go on with (StoreIndex.scan_end at the end)."""
+    """Some keys that have not expired, from `cursor` on (0 at the beginning), and the cursor to go on with (StoreIndex.scan_end
+    at the end)."""
     nbytes: uint64_t = 65536
     used: uint64_t = 0
     status: cython.int
@@ -173,7 +174,9 @@ def check(index: StoreIndex) -> list[str]:
     if of_entries != of_pool:
         found.append(f"{where}: the entries have {of_entries} objects, the pool gives the store {of_pool}")
     if too_many:
-        found.append(f"{where}: for its limit it counts {cython.cast(int64_t, too_many):+} bytes that its values have not")
+        found.append(
+            f"{where}: for its limit it counts {cython.cast(int64_t, too_many):+} bytes that its values have not"
+        )
     try:
         index.check()
     except Corrupt as error:

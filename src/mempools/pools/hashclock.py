@@ -2,9 +2,9 @@
 
 `Entry.times` is expiry << ACCESS_BITS | access.
 
-  expiry  36 bits: the moment, in units of 2^24 ns (17 ms) of the system's clock that counts its sleep too, from which on the entry
-          is absent; 0: never. That clock is the same for all processes and nobody can set it; an arena in a file that is opened
-          after the system was started anew has the expiries of the old count.
+  expiry  36 bits: the moment, in units of 2^24 ns (17 ms) of the system's clock that counts its sleep too, from which on the
+          entry is absent; 0: never. That clock is the same for all processes and nobody can set it; an arena in a file that
+          is opened after the system was started anew has the expiries of the old count.
   access  28 bits. The time of the last access in units of 2^23 ns (8 ms) of the system's coarse clock, which costs a quarter
           as much; it wraps: what has not been read for 24 days seems read for the next two. In a store that evicts as
           EVICT_LFU: a count of reads, as a logarithm (8 bits), and when it was last made smaller (20 bits, units of 2^30 ns).
@@ -19,8 +19,8 @@ Process-safe, lock-free. Price. A read of an entry that was not read in this uni
   replacement      | what went out may still be touched: no matter | not possible: the stripe's lock
 Whoever replaces an entry by another that takes its times over reads them under the stripe's lock.
 
-The logarithm: a count of c becomes c + 1 with the chance 1 / (1 + 10 * (c - LFU_NEW)), so 255 are about a million reads. For every
-64 units (a minute) it gets smaller by one. A new entry has LFU_NEW, so that it is not the first to go.
+The logarithm: a count of c becomes c + 1 with the chance 1 / (1 + 10 * (c - LFU_NEW)), so 255 are some 300,000 reads. For
+every 64 units (a minute) it gets smaller by one. A new entry has LFU_NEW, so that it is not the first to go.
 """
 
 import cython

@@ -3,7 +3,7 @@
 Crash windows of the lock's holder; index_mend (pools/hashmend.py), called by recovery for the dead slot before its objects
 are freed, looks whether the journal's slot holds the new word and finishes or undoes:
   [D:hashcommit.journal]    nothing moved: the new entry stays the dead process's and is freed.
-  [D:hashcommit.counted]    likewise; if the store has a limit, it counts too many bytes (hashlimit.py), and is told to count again.
+  [D:hashcommit.counted]    likewise; a store with a limit counts too many bytes (hashlimit.py), and is told to count again.
   [D:hashcommit.given]      the new entry is the structure's, in whole or part, and no slot's: given back, then freed.
   [D:hashcommit.committed]  the old entry is still the structure's, the statistics are behind: the old one is given to the
                            dead process and freed, the statistics counted again.
@@ -264,8 +264,8 @@ def index_put(
     old: cython.pointer(Item),
 ) -> cython.int:
     """Brings in `new`, an entry of the caller's own with that key, in place of the key's entry if it has one. OK; BUSY if
-    only_if_absent and there is one that has not expired by `now`; OVER_LIMIT: old.nr_stored bytes too many; EXHAUSTED, TIMED_OUT, INTERRUPTED, NOT_REGISTERED, CORRUPT, as of zs_pin: nothing was
-    done."""
+    only_if_absent and there is one that has not expired by `now`; OVER_LIMIT: old.nr_stored bytes too many;
+    EXHAUSTED, TIMED_OUT, INTERRUPTED, NOT_REGISTERED, CORRUPT, as of zs_pin: nothing was done."""
     status: cython.int
     while True:
         status = index_lock(pool, key.stripe, timeout_ns)

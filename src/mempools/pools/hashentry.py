@@ -1,8 +1,9 @@
 """L3: the entries of a store: objects of its ZsPool, filled by one process, read by all, moved by compaction.
 
-Guarantee. An entry does not change, but for its times (hashclock.py), from the commit that brings it in until it is retired; a reader that has it open reads it
-whole, wherever it is moved before and after. An entry that is too large for one object has parts, each an object; a reader whose
-entry is replaced meanwhile may find a part gone (STALE), and looks again. Process-safe.
+Guarantee. An entry does not change, but for its times (hashclock.py), from the commit that brings it in until it is
+retired; a reader that has it open reads it whole, wherever it is moved before and after. An entry that is too large for one
+object has parts, each an object; a reader whose entry is replaced meanwhile may find a part gone (STALE), and looks again.
+Process-safe.
 Price. A pin for each object that is read; one swap for each that is given.
 
   what runs | beside open, walk                                           | beside compaction

@@ -26,10 +26,8 @@ from cython.cimports.mempools.machine.atomics import read_once, read_once32, thi
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.status import CORRUPT, NOT_A_BLOCK, NOT_FOUND, OK, STALE, TABLE_FULL
 from cython.cimports.mempools.pools.hashclock import (
-    ACCESS_MASK,
     EVICT_LFU,
     EVICT_LRU,
-    EVICT_NONE,
     EVICT_TTL,
     MAX_EXPIRY,
     entry_age,

@@ -141,9 +141,7 @@ def all_unlock(pool: cython.pointer(PoolRef), nr: uint64_t) -> cython.void:
     """The first `nr`, NR_STRIPES: all."""
     while nr > 0:
         nr -= 1
-        robust_unlock(
-            cython.address(index_root(pool).stripes[nr].lock), cython.cast(uint32_t, pool.arena.slot[0])
-        )
+        robust_unlock(cython.address(index_root(pool).stripes[nr].lock), cython.cast(uint32_t, pool.arena.slot[0]))
 
 
 @cython.cfunc

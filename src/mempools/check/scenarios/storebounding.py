@@ -106,7 +106,13 @@ def set_bounded(
     _moment.now = NOW
     _moment.tick = _TICK - 1
     index_look(
-        pool, geometry(), cython.address(_moment), cython.address(bucket), FIRST_BUCKETS, ENOUGH, cython.address(_victim)
+        pool,
+        geometry(),
+        cython.address(_moment),
+        cython.address(bucket),
+        FIRST_BUCKETS,
+        ENOUGH,
+        cython.address(_victim),
     )
     return stage
 
@@ -368,7 +374,11 @@ def scene_hashlimit_two(e: cython.pointer(Engine), memory: cython.p_char, nbytes
         return -1
     find_key(cython.address(stage.actors[0]), 1, _OTHER)
     delete_first(stage)
-    write_once(cython.address(index_root(cython.address(stage.actors[0].pool)).bound), cython.cast(uint64_t, BOUND_CHOSEN) | _VALUE, b"storebounding.bound")
+    write_once(
+        cython.address(index_root(cython.address(stage.actors[0].pool)).bound),
+        cython.cast(uint64_t, BOUND_CHOSEN) | _VALUE,
+        b"storebounding.bound",
+    )
     if give_item(stage, 0, 0, 0, 2) != 0 or give_item(stage, 1, 0, 1, 2) != 0:
         return -1
     return play(e, final_one, put_a_retired, put_b, cython.NULL)

@@ -64,9 +64,9 @@ from cython.cimports.mempools.pools.hashtable import (
     index_root_nbytes,
     next_line,
 )
+from cython.cimports.mempools.pools.zscompact import move_locked
 from cython.cimports.mempools.pools.zsgeometry import Geometry, class_of, geometry_of
 from cython.cimports.mempools.pools.zsmend import ClassReport, report_wrong, zs_check
-from cython.cimports.mempools.pools.zscompact import move_locked
 from cython.cimports.mempools.pools.zspage import class_lock, class_unlock, regroup_locked, zspage_of
 from cython.cimports.mempools.pools.zstable import (
     ZS_SHIFT,
@@ -211,7 +211,9 @@ def set_store(e: cython.pointer(Engine), memory: cython.p_char, splits: uint64_t
     take_key(cython.address(stage.actors[0]), cython.address(key), 0)
     if (
         new_item(cython.address(stage.actors[0]), 0, 1, cython.address(item)) != 0
-        or index_put(pool, geometry(), cython.address(key), cython.address(item), False, 0, FOREVER, cython.address(old))
+        or index_put(
+            pool, geometry(), cython.address(key), cython.address(item), False, 0, FOREVER, cython.address(old)
+        )
         != OK
     ):
         return cython.NULL
@@ -266,8 +268,8 @@ def end_item(actor: cython.pointer(Actor), item: cython.pointer(Item)) -> cython
 @cython.nogil
 @cython.exceptval(check=False)
 def put(actor: cython.pointer(Actor), which: cython.int, n: cython.int, how: cython.int) -> cython.int:
-    """The actor's n-th entry: OK, OVER_LIMIT, BUSY if there was one that has not expired by NOW, and must not be (IF_ABSENT). What goes out is retired, unless it is
-    LEFT: then it stays the actor's own, in found[LEFT_ITEM]."""
+    """The actor's n-th entry: OK, OVER_LIMIT, BUSY if there was one that has not expired by NOW, and must not be
+    (IF_ABSENT). What goes out is retired, unless it is LEFT: then it stays the actor's own, in found[LEFT_ITEM]."""
     key: Key
     old: Item
     item: Item
@@ -457,7 +459,8 @@ def store_wrong(stage: cython.pointer(Stage), nr: uint64_t) -> cython.p_const_ch
     if report.bad_counts:
         return b"the counts differ from the entries' sums"
     if (
-        index_check_objects(pool, cython.address(of_entries), cython.address(of_pool), cython.address(too_many), 0) != OK
+        index_check_objects(pool, cython.address(of_entries), cython.address(of_pool), cython.address(too_many), 0)
+        != OK
         or of_entries != of_pool
     ):
         return b"objects are the store's that no entry has"

@@ -50,7 +50,6 @@ from cython.cimports.mempools.check.scenarios.storestage import (
 )
 from cython.cimports.mempools.check.scenes import register_scene
 from cython.cimports.mempools.check.state import Engine
-from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.machine.atomics import copy, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.status import OK, TIMED_OUT
@@ -84,7 +83,15 @@ def scan(actor: cython.pointer(Actor)) -> uint64_t:
     status: cython.int
     while cursor < SCAN_END // FIRST_BUCKETS:
         status = index_scan(
-            cython.address(actor.pool), geometry(), cython.address(cursor), 0, records, 24, cython.address(used), 1, _SLICE
+            cython.address(actor.pool),
+            geometry(),
+            cython.address(cursor),
+            0,
+            records,
+            24,
+            cython.address(used),
+            1,
+            _SLICE,
         )
         if status == TIMED_OUT:
             continue
