@@ -29,7 +29,7 @@ from cython.cimports.mempools.pools.hashclock import (
     expiry_after,
 )
 from cython.cimports.mempools.pools.hashentry import Found, Item, entry_retire
-from cython.cimports.mempools.pools.hashevict import ENOUGH, Moment, Victim, index_evict, index_look
+from cython.cimports.mempools.pools.hashevict import ENOUGH, MANY, Moment, Victim, index_evict, index_look
 from cython.cimports.mempools.pools.hashlimit import index_choose_bound, index_limit, index_recount, may_be_more
 from cython.cimports.mempools.pools.hashtable import (
     BOUND_CHOSEN,
@@ -183,24 +183,34 @@ class StoreLimit(ZsClasses):
         old: Item
         gone: uint64_t = 0
         bucket: uint64_t
-        nr: uint64_t
         status: cython.int
         if not index_is_there(self.ref):
             return 0
         self.take_moment(cython.address(now))
         while gone < nbytes:
-            nr = index_nr_buckets(self.ref)
-            bucket = clock_draw() % nr
+            bucket = clock_draw()
             with cython.nogil:
                 status = index_look(
                     self.ref,
                     self.g,
                     cython.address(now),
                     cython.address(bucket),
-                    bucket + nr,
+                    clock_draw(),
+                    MANY,
                     ENOUGH,
                     cython.address(victim),
                 )
+                if status == NOT_FOUND:
+                    status = index_look(
+                        self.ref,
+                        self.g,
+                        cython.address(now),
+                        cython.address(bucket),
+                        1,
+                        index_nr_buckets(self.ref),
+                        ENOUGH,
+                        cython.address(victim),
+                    )
                 if status == OK:
                     status = index_evict(
                         self.ref, self.g, cython.address(now), cython.address(victim), _SLICE_NS, cython.address(old)
@@ -261,7 +271,8 @@ class StoreLimit(ZsClasses):
                     self.g,
                     cython.address(now),
                     cython.address(bucket),
-                    index_nr_buckets(self.ref),
+                    1,
+                    index_nr_buckets(self.ref) - bucket,
                     1,
                     cython.address(victim),
                 )

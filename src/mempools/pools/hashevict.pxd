@@ -6,6 +6,7 @@ from mempools.pools.zsgeometry cimport Geometry
 
 cdef enum:
     ENOUGH = 10                # entries to choose from
+    MANY = 40                  # buckets to find them in
 
 cdef enum Worth:
     EXPIRED = 0x8000000000000000
@@ -21,5 +22,5 @@ cdef struct Victim:
     uint64_t *slot
     uint64_t word
 
-cdef int index_look(PoolRef *pool, Geometry *g, Moment *now, uint64_t *bucket, uint64_t end, uint64_t enough, Victim *victim) noexcept nogil
+cdef int index_look(PoolRef *pool, Geometry *g, Moment *now, uint64_t *bucket, uint64_t step, uint64_t most, uint64_t enough, Victim *victim) noexcept nogil
 cdef int index_evict(PoolRef *pool, Geometry *g, Moment *now, Victim *victim, uint64_t timeout_ns, Item *old) noexcept nogil

@@ -8,11 +8,12 @@ each is two swaps, and a deletion.
   look      | both pin                       | sees the old entry or the new    | likewise
   evict     | the reader keeps what it pins  | the lock; then the slot decides  | one of them does it
 
-Worth: EVICT_LRU, the time since the last access; EVICT_LFU, the count of reads, and how long it was not made smaller;
+Worth: EVICT_LRU, the time since the last access; EVICT_LFU, the count of reads;
 EVICT_TTL, how soon it expires, and what does not expire does not go; EVICT_NONE, nothing goes but what has expired.
 
-Looking. From a bucket at random on, bucket by bucket, as many entries as ENOUGH that might go, or all: for the hash puts keys at
-random, buckets side by side are a sample. A stripe that has no entry that expires has nothing for EVICT_TTL and EVICT_NONE.
+Looking. At buckets at random, until there are ENOUGH entries that might go; if there is none in MANY buckets, one after another
+at all. (From a bucket at random always on to the next ones would empty what lies behind a gap, which makes the gap larger and
+likelier to be met.) A stripe that has no entry that expires has nothing for EVICT_TTL and EVICT_NONE.
 """
 
 import cython
@@ -122,25 +123,26 @@ def index_look(
     g: cython.pointer(Geometry),
     now: cython.pointer(Moment),
     bucket: cython.pointer(uint64_t),
-    end: uint64_t,
+    step: uint64_t,
+    most: uint64_t,
     enough: uint64_t,
     victim: cython.pointer(Victim),
 ) -> cython.int:
-    """Goes on from a bucket to one before `end` (buckets from index_nr_buckets on are those from 0 on again), until it has seen
+    """Looks at buckets bucket[0], bucket[0] + step, and so on (modulo how many there are), at `most` of them, until it has seen
     `enough` entries that might go: OK with the one that is worth least; NOT_FOUND: none; TABLE_FULL, CORRUPT."""
-    nr: uint64_t = index_nr_buckets(pool)
     of_all: cython.bint = now.evict == EVICT_LRU or now.evict == EVICT_LFU
     seen: uint64_t = 0
     here: uint64_t
     status: cython.int
     victim.worth = 0
-    while bucket[0] < end and seen < enough:
-        here = bucket[0] % nr
+    while most and seen < enough:
+        here = bucket[0] % index_nr_buckets(pool)
         if of_all or read_once32(cython.address(stripe_of(pool, here).expiring), b"hashevict.expiring"):
             status = look_chain(pool, g, here, now, victim, cython.address(seen))
             if status != OK:
                 return status
-        bucket[0] += 1
+        bucket[0] += step
+        most -= 1
     return OK if victim.worth else NOT_FOUND
 
 
