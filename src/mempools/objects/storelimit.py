@@ -200,7 +200,7 @@ class StoreLimit(ZsClasses):
                     ENOUGH,
                     cython.address(victim),
                 )
-                if status == NOT_FOUND:
+                if victim.seen < ENOUGH and (status == OK or status == NOT_FOUND):
                     status = index_look(
                         self.ref,
                         self.g,

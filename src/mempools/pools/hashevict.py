@@ -11,8 +11,8 @@ each is two swaps, and a deletion.
 Worth: EVICT_LRU, the time since the last access; EVICT_LFU, the count of reads;
 EVICT_TTL, how soon it expires, and what does not expire does not go; EVICT_NONE, nothing goes but what has expired.
 
-Looking. At buckets at random, until there are ENOUGH entries that might go; if there is none in MANY buckets, one after another
-at all. (From a bucket at random always on to the next ones would empty what lies behind a gap, which makes the gap larger and
+Looking. At buckets at random, until there are ENOUGH entries that might go; if MANY buckets have fewer, one after another at
+all. (From a bucket at random always on to the next ones would empty what lies behind a gap, which makes the gap larger and
 likelier to be met.) A stripe that has no entry that expires has nothing for EVICT_TTL and EVICT_NONE.
 """
 
@@ -39,6 +39,7 @@ from cython.cimports.mempools.pools.hashcommit import add, commit, index_lock, i
 from cython.cimports.mempools.pools.hashentry import KEY_RESERVED, Found, Item, entry_close, entry_open
 from cython.cimports.mempools.pools.hashtable import (
     NR_LINE_SLOTS,
+    NR_STRIPES,
     Stripe,
     bucket_line,
     handle_in,
@@ -80,7 +81,6 @@ def look_chain(
     bucket: uint64_t,
     now: cython.pointer(Moment),
     victim: cython.pointer(Victim),
-    seen: cython.pointer(uint64_t),
 ) -> cython.int:
     """Looks at a bucket's entries, without its lock: OK; TABLE_FULL: there is no pin to be had now; CORRUPT."""
     found: Found
@@ -102,7 +102,7 @@ def look_chain(
                 return TABLE_FULL if status == TABLE_FULL else CORRUPT
             its = worth(cython.address(found), now)
             entry_close(pool, g, cython.address(found))
-            seen[0] += its != 0
+            victim.seen += its != 0
             if its > victim.worth:
                 victim.worth = its
                 victim.bucket = bucket
@@ -113,6 +113,17 @@ def look_chain(
             return CORRUPT
         line = next_line(pool, line)
     return OK
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def some_expire(pool: cython.pointer(PoolRef)) -> cython.bint:
+    i: uint64_t
+    for i in range(NR_STRIPES):
+        if read_once32(cython.address(stripe_of(pool, i).expiring), b"hashevict.expiring"):
+            return True
+    return False
 
 
 @cython.cfunc
@@ -131,14 +142,15 @@ def index_look(
     """Looks at buckets bucket[0], bucket[0] + step, and so on (modulo how many there are), at `most` of them, until it has seen
     `enough` entries that might go: OK with the one that is worth least; NOT_FOUND: none; TABLE_FULL, CORRUPT."""
     of_all: cython.bint = now.evict == EVICT_LRU or now.evict == EVICT_LFU
-    seen: uint64_t = 0
     here: uint64_t
     status: cython.int
-    victim.worth = 0
-    while most and seen < enough:
+    victim.worth = victim.seen = 0
+    if not of_all and not some_expire(pool):
+        return NOT_FOUND
+    while most and victim.seen < enough:
         here = bucket[0] % index_nr_buckets(pool)
         if of_all or read_once32(cython.address(stripe_of(pool, here).expiring), b"hashevict.expiring"):
-            status = look_chain(pool, g, here, now, victim, cython.address(seen))
+            status = look_chain(pool, g, here, now, victim)
             if status != OK:
                 return status
         bucket[0] += step
