@@ -188,7 +188,8 @@ def test_ttl_evicts_what_expires_first():
         for i in range(20):
             store.put(f"late{i}", bytes(100), ttl=5000)
         assert all(f"late{i}" in store for i in range(20)) and all(f"stays{i}" in store for i in range(50))
-        assert not any(f"{i}" in store for i in range(10))  # of ten that were looked at, the first
+        left = [i for i in range(50) if f"{i}" in store]  # of ten that were looked at, the first went
+        assert len(left) == 30 and sum(left) / 30 > 28
         for i in range(30):
             store[f"more{i}"] = bytes(100)
         for i in range(20):

@@ -195,7 +195,7 @@ class StoreLimit(ZsClasses):
                     self.g,
                     cython.address(now),
                     cython.address(bucket),
-                    clock_draw(),
+                    clock_draw() | 1,  # odd: the first buckets are a power of two
                     MANY,
                     ENOUGH,
                     cython.address(victim),
