@@ -44,7 +44,8 @@ from mempools.objects.zspoolobject import ZsPool
 from mempools.objects.zsview import ZsView
 from mempools.percpupool import PerCpuPool
 from mempools.quota import Quota
-from mempools.store import Store, StoreStats
+from mempools.store import Store
+from mempools.storestats import StoreStats
 from mempools.zram import Zram
 from mempools.zramfile import ZramFile
 from mempools.zramstats import ZramStats

@@ -167,19 +167,35 @@ class ArenaPools:
         return open_zspool(self, self._mapping, name, chain, limit)
 
     def store(
-        self, name: str, *, codec: str | None = None, size: int | str | None = None, dictionary: bool = False
+        self,
+        name: str,
+        *,
+        codec: str | None = None,
+        size: int | str | None = None,
+        dictionary: bool = False,
+        limit: int | str | None = None,
+        evict: str | None = None,
+        ttl: float | None = None,
     ) -> "Store":
         """The Store `name`, made if absent.
 
         `codec`: "none", "lz4", "zstd", "zstd:LEVEL" or a registered one; without it the store's own, and for a new store
         lz4 if its package is installed. `size`: a fixed share of the arena; without it the store grows on demand.
         `dictionary`: as soon as 1000 values have been put through the object that this returns, a thread trains a dictionary
-        (`Store.train`), unless the store has one by then; PoolError if the codec is not zstd. No put waits for it. LayoutMismatch
-        if the store has another codec or size. The rest as for `genpool`. Thread-safe, process-safe, not lock-free."""
+        (`Store.train`), unless the store has one by then; PoolError if the codec is not zstd. No put waits for it.
+
+        `limit`: bytes that its values, as stored, never pass, keys and the rest not counted. `evict`: which entries go when a
+        value would pass the limit, or finds no room: "none" (they stay, and the put is Exhausted; so where nothing is said),
+        "lru" (those that were not read for long), "lfu" (read seldom), "ttl" (that expire soon; others stay); expired ones go
+        first in any case. Both are the store's for ever, and taken as they are by who leaves them out. `ttl`: seconds that values
+        which this object puts have to live, unless `put` says otherwise.
+
+        LayoutMismatch if the store has another codec, size, limit or eviction. The rest as for `genpool`. Thread-safe,
+        process-safe, not lock-free."""
         from mempools.store import Store, open_store
 
         arena: Any = self  # whoever has pools is an Arena
-        return open_store(Store, arena, name, codec, size, dictionary)
+        return open_store(Store, arena, name, codec, size, dictionary, limit, evict, ttl)
 
     def zram(
         self,

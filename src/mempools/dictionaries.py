@@ -172,13 +172,13 @@ class Dictionaries:
             nr += 1
         return nr
 
-    def held(self) -> tuple[int, int]:
-        """The same, and their bytes."""
+    def nr_bytes(self) -> int:
+        """Of all of them."""
         numbers = range(1, self.nr_held() + 1)
         for number in numbers:
             if number not in self._lengths:
                 self._lengths[number] = len(self.entry(number) or b"")
-        return len(numbers), sum(self._lengths[number] for number in numbers)
+        return sum(self._lengths[number] for number in numbers)
 
     def entry(self, number: int) -> bytes | None:
         """As it is stored: for `save`."""

@@ -1,10 +1,12 @@
 """L5: a store in a file, and back: `Store.save`, `Store.load`, `Store.restore`.
 
     head     magic, version, bytes of the codec's name; the name; a CRC of both
-    records  CRC of the rest, what it is, codec number, bytes of the key, of what is stored, of the value; the key; what is stored
+    records  CRC of the rest, what it is, codec number, bytes of the key, of what is stored, of the value; if it has one, the
+             expiry; the key; what is stored
     end      CRC of the rest, END, how many values; a digest of all before
 
-All little-endian. Values are as they are stored: neither writing nor reading compresses. A dictionary comes as a record before
+All little-endian. An expiry is in milliseconds of the wall clock, which goes on while nobody has the store. Format 1 has none.
+Values are as they are stored: neither writing nor reading compresses. A dictionary comes as a record before
 the first value that was compressed with it; its key is its number, which may be another in the store that reads it.
 A file is written under another name and renamed when it is whole and on the disk. It is read twice: once to see that
 every byte of it is as it was written, and then into the store.
@@ -12,10 +14,12 @@ every byte of it is as it was written, and then into the store.
 
 import contextlib
 import hashlib
+import math
 import os
 import secrets
 import stat
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,13 +29,15 @@ from mempools.dictionaries import WITH_DICTIONARY
 from mempools.errors import BadSnapshot, Exhausted
 
 _MAGIC = b"mpstore\n"
-_VERSION = 1
+_VERSION = 2
 _HEAD = struct.Struct("<8sIH")
 _CRC = struct.Struct("<I")
 _RECORD = struct.Struct("<IBBHII")
+_EXPIRY = struct.Struct("<Q")
 _END = struct.Struct("<IBxxxQ")
 _DIGEST = 16
 _BYTES, _STR, _DICTIONARY, _FINISH = 0, 1, 2, 255
+_TIMED = 64  # beside _BYTES or _STR: it has an expiry
 _MOST = 1 << 30
 
 
@@ -42,6 +48,7 @@ class _Record:
     key: bytes
     nbytes: int  # of the value
     stored: bytes
+    expiry: int  # 0: never
 
 
 # ---- writing
@@ -59,8 +66,12 @@ class _Writer:
         self._digest.update(data)
         self._file.write(data)
 
-    def record(self, kind: int, codec: int, key: bytes, nbytes: int, stored: bytes) -> None:
+    def record(self, kind: int, codec: int, key: bytes, nbytes: int, stored: bytes, ttl: float | None = None) -> None:
+        if ttl is not None:
+            kind |= _TIMED
         head = _RECORD.pack(0, kind, codec, len(key), len(stored), nbytes)[4:]
+        if ttl is not None:
+            head += _EXPIRY.pack(max(0, round((time.time() + ttl) * 1000)))
         crc = zlib.crc32(stored, zlib.crc32(key, zlib.crc32(head)))
         self._put(_CRC.pack(crc) + head + key)
         self._put(stored)
@@ -98,19 +109,19 @@ def _write(store: Any, writer: _Writer) -> int:
     count = 0
     written: set[int] = set()
     for key in store:
-        found = store._index.get(key)
+        found = store._index.get_timed(key)
         if found is None:  # deleted since
             continue
-        number, nbytes, stored = found
+        number, nbytes, stored, ttl = found
         if number == WITH_DICTIONARY and stored and stored[0] not in written:
             entry = store._dictionaries.entry(stored[0])
             if entry is not None:  # else the value cannot be read, here or there
                 writer.record(_DICTIONARY, 0, stored[:1], len(entry), entry)
             written.add(stored[0])
         if isinstance(key, str):
-            writer.record(_STR, number, key.encode(), nbytes, stored)
+            writer.record(_STR, number, key.encode(), nbytes, stored, ttl)
         else:
-            writer.record(_BYTES, number, key, nbytes, stored)
+            writer.record(_BYTES, number, key, nbytes, stored, ttl)
         count += 1
     writer.end(count)
     return count
@@ -131,8 +142,8 @@ class _Reader:
         magic, version, nbytes = _HEAD.unpack(head)
         if magic != _MAGIC:
             raise self._bad("it does not begin like one")
-        if version != _VERSION:
-            raise self._bad(f"it has format {version}, this build reads {_VERSION}")
+        if not 1 <= version <= _VERSION:
+            raise self._bad(f"it has format {version}, this build reads those up to {_VERSION}")
         head += self._take(nbytes)
         if _CRC.unpack(self._take(4))[0] != zlib.crc32(head):
             raise self._bad("its head is damaged")
@@ -161,6 +172,12 @@ class _Reader:
                 self._check_end(head, count, digest)
                 return
             crc, kind, codec, nr_key, nr_stored, nbytes = _RECORD.unpack(head)
+            expiry = 0
+            if kind & _TIMED:
+                kind &= ~_TIMED
+                more = self._take(_EXPIRY.size)
+                expiry = max(1, _EXPIRY.unpack(more)[0])
+                head += more
             if kind not in (_BYTES, _STR, _DICTIONARY):
                 raise self._bad(f"after {count} values comes something unknown")
             if nr_key + nr_stored > self._left:
@@ -168,7 +185,7 @@ class _Reader:
             key, stored = self._take(nr_key), self._take(nr_stored)
             if crc != zlib.crc32(stored, zlib.crc32(key, zlib.crc32(head[4:]))):
                 raise self._bad(f"after {count} values comes one whose checksum is wrong")
-            record = _Record(kind, codec, key, nbytes, stored)
+            record = _Record(kind, codec, key, nbytes, stored, expiry)
             if not _makes_sense(record, dictionaries):
                 raise self._bad(f"after {count} values comes one that no store has written")
             count += kind != _DICTIONARY
@@ -189,7 +206,7 @@ def _makes_sense(record: _Record, dictionaries: set[int]) -> bool:
     """A checksum says only that whoever wrote the file meant it."""
     if record.kind == _DICTIONARY:
         dictionaries.update(record.key)
-        return len(record.key) == 1 and record.key != b"\0"
+        return len(record.key) == 1 and record.key != b"\0" and not record.expiry
     if record.kind == _STR:
         try:
             record.key.decode()
@@ -236,7 +253,9 @@ def load(store: Any, path: str | os.PathLike[str], replace: bool) -> int:
                     if number != stored[0]:
                         stored = bytes([number]) + stored[1:]
                 key = record.key.decode() if record.kind == _STR else record.key
-                put += store._index.put(key, record.codec, record.nbytes, stored, not replace)
+                ttl = record.expiry / 1000 - time.time() if record.expiry else math.inf
+                if ttl > 0:
+                    put += store._index.put(key, record.codec, record.nbytes, stored, not replace, ttl)
     except Exhausted as error:
         raise Exhausted(
             f"{os.fsdecode(path)}: {put} of its {count} values were put into {store!r}, the others were not: {error}"

@@ -6,7 +6,6 @@ a mapping. Nothing here knows where the bytes lie.
 
 import os
 from collections.abc import Callable, ItemsView, Iterable, Iterator, MutableMapping, ValuesView
-from dataclasses import dataclass
 from typing import Any, Self
 
 from mempools import codecs, sizes
@@ -15,39 +14,13 @@ from mempools.dictionaries import DEFAULT_NBYTES, WITH_DICTIONARY, ZSTD, Diction
 from mempools.errors import Corrupt, LayoutMismatch, PoolError
 from mempools.objects import storescan
 from mempools.objects.storeindex import StoreIndex, open_index
+from mempools.storestats import StoreStats
 
 Key = str | bytes
 
+EVICTS = ("none", "lru", "lfu", "ttl")  # by EVICT_* of pools/hashclock.pxd
+
 _missing: Any = object()
-
-
-@dataclass(frozen=True)
-class StoreStats:
-    """What is in a store; all but `count` in bytes.
-
-    `logical_bytes`: the values. `stored_bytes`: the values as they are stored, compressed. `memory_bytes`: the arena memory
-    that they take, with keys, headers, dictionaries, pages that are partly free, and all tables. `capacity_bytes`: what the store
-    has taken from the arena so far for its entries and the growth of its tables. `freeable_bytes`: what `compact` could give
-    back, about. `dictionary_bytes`: all dictionaries. The numbers are read one after another while others write.
-    """
-
-    count: int
-    logical_bytes: int
-    stored_bytes: int
-    memory_bytes: int
-    capacity_bytes: int
-    freeable_bytes: int
-    dictionary_bytes: int = 0
-
-    @property
-    def ratio(self) -> float:
-        """Bytes of values per byte of memory; 0 for an empty store."""
-        return self.logical_bytes / self.memory_bytes if self.count else 0.0
-
-    @property
-    def compression(self) -> float:
-        """Bytes of values per stored byte; 0 for an empty store."""
-        return self.logical_bytes / self.stored_bytes if self.stored_bytes else 0.0
 
 
 class _Values(ValuesView[bytes]):
@@ -79,6 +52,9 @@ class Store(MutableMapping[Key, bytes]):
     iteration go key by key, and iteration yields every key that is there from its start to its end exactly once.
     `Exhausted`, a MemoryError, changes nothing: while a value is replaced, there must be room for both.
 
+    With a `limit` the values, as stored, never have more bytes than that; what has to go for a new one `evict` says. A value
+    can be given a time to live, after which it is absent.
+
     Entries lie densely in size classes and may be moved (`compact`); the index grows with the keys. Seven threads of a
     process may read at the same moment without any memory, 511 in all; the next one waits for one of them.
 
@@ -95,6 +71,7 @@ class Store(MutableMapping[Key, bytes]):
         self._number = codec.id
         self._compress = codec.compress
         self._dictionaries = Dictionaries(index, codec)
+        self._ttl: float | None = None
 
     @classmethod
     def attach(cls, name: str) -> Self:
@@ -134,6 +111,21 @@ class Store(MutableMapping[Key, bytes]):
                 return
         self._put_stored(key, 0, nbytes, value)
 
+    def put(self, key: Key, value: Any, *, ttl: float | None = None) -> None:
+        """As `store[key] = value`, with a time to live of its own: seconds, above 0; math.inf: for ever; None: as `Arena.store`
+        was told. From that moment on, to within 17 ms, never before, the key is absent. Thread-safe, process-safe."""
+        nbytes = memoryview(value).nbytes
+        number, stored = self._encode(value, nbytes)
+        self._put_stored(key, number, nbytes, stored, False, ttl)
+
+    def _encode(self, value: Any, nbytes: int) -> tuple[int, Any]:
+        """The number of a codec, and what it makes of the value; or the value itself if that is not smaller."""
+        if self._number == ZSTD:
+            number, stored = self._dictionaries.encode(value, nbytes)
+        else:
+            number, stored = self._number, self._compress(value)
+        return (number, stored) if len(stored) < nbytes else (0, value)
+
     def __delitem__(self, key: Key) -> None:
         if not self._index.delete(key):
             raise KeyError(key)
@@ -142,8 +134,8 @@ class Store(MutableMapping[Key, bytes]):
         return isinstance(key, str | bytes) and self._index.contains(key)
 
     def __len__(self) -> int:
-        """Entries now. A sum of counts that others change meanwhile."""
-        return storescan.sizes(self._index)[0] - self._dictionaries.nr_held()
+        """Entries now, with those that have expired and are still there. A sum of counts that others change meanwhile."""
+        return storescan.sizes(self._index)[0]
 
     def __iter__(self) -> Iterator[Key]:
         cursor = 0
@@ -199,12 +191,7 @@ class Store(MutableMapping[Key, bytes]):
             if value is not None:
                 return value
             nbytes = memoryview(default).nbytes
-            if self._number == ZSTD:
-                number, stored = self._dictionaries.encode(default, nbytes)
-            else:
-                number, stored = self._number, self._compress(default)
-            if len(stored) >= nbytes:
-                stored, number = default, 0
+            number, stored = self._encode(default, nbytes)
             if self._index.put(key, number, nbytes, stored, True):
                 return bytes(default)
 
@@ -273,6 +260,28 @@ class Store(MutableMapping[Key, bytes]):
             target[:] = stored
         return nbytes
 
+    # ---- time to live
+
+    def ttl(self, key: Key) -> float | None:
+        """Seconds that an entry has left to live, None: for ever. KeyError if there is none. This is not a read for `evict`.
+        Thread-safe, process-safe; takes no lock."""
+        found = self._index.ttl(key)
+        if found is None:
+            raise KeyError(key)
+        return found[0]
+
+    def touch(self, key: Key, ttl: float | None = None) -> None:
+        """Give an entry another time to live, from now on, and leave its value: as in `put`. KeyError if there is none, or it has
+        expired by now. One step for all others. Thread-safe, process-safe."""
+        if not self._index.touch(key, ttl):
+            raise KeyError(key)
+
+    def expire(self) -> int:
+        """Take away the entries that have expired; how many. They are absent in any case: this gives back their memory, as
+        writers do that need it. Looks at each entry of a 64th of the store that has one with a time to live. Thread-safe,
+        process-safe; others read and write meanwhile."""
+        return self._index.expire()
+
     # ---- in a file
 
     def save(self, path: str | os.PathLike[str]) -> int:
@@ -280,13 +289,14 @@ class Store(MutableMapping[Key, bytes]):
 
         The file is made beside it under another name, synced, and renamed: on any failure (OSError: the disk is full) `path` is
         what it was before. Others may write meanwhile: each entry is whole, and one that is there from the start to the end of
-        the call is in the file; the file is of no single moment. Thread-safe, process-safe; blocks."""
+        the call is in the file; the file is of no single moment. Times to live go on by the wall clock.
+        Thread-safe, process-safe; blocks."""
         from mempools import snapshot
 
         return snapshot.save(self, path)
 
     def load(self, path: str | os.PathLike[str], *, replace: bool = True) -> int:
-        """Put all entries of a file that `save` has written into the store; how many were put.
+        """Put all entries of a file that `save` has written, and that have not expired, into the store; how many were put.
 
         They keep their codecs, whatever the store's own is, and their dictionaries come with them. Keys that are there already
         get the file's values, or with `replace=False` keep their own. The file is read through first: BadSnapshot if a byte of it
@@ -297,12 +307,21 @@ class Store(MutableMapping[Key, bytes]):
         return snapshot.load(self, path, replace)
 
     @classmethod
-    def restore(cls, path: str | os.PathLike[str], arena: Arena, name: str, *, size: int | str | None = None) -> Self:
+    def restore(
+        cls,
+        path: str | os.PathLike[str],
+        arena: Arena,
+        name: str,
+        *,
+        size: int | str | None = None,
+        limit: int | str | None = None,
+        evict: str | None = None,
+    ) -> Self:
         """The store `name` of an arena, made if absent, with the codec of the store that was saved in the file `path`, whose
         entries are put into it. Errors as of `load` and `Arena.store`."""
         from mempools import snapshot
 
-        store = open_store(cls, arena, name, snapshot.read_through(path)[0], size)
+        store = open_store(cls, arena, name, snapshot.read_through(path)[0], size, limit=limit, evict=evict)
         store.load(path)
         return store
 
@@ -319,6 +338,16 @@ class Store(MutableMapping[Key, bytes]):
         return self._codec.name
 
     @property
+    def limit(self) -> int | None:
+        """Bytes that the values have at most, as stored; None: there is no limit."""
+        return self._index.limit or None
+
+    @property
+    def evict(self) -> str:
+        """What goes when there is no room: "none", "lru", "lfu" or "ttl"."""
+        return EVICTS[self._index.evicts]
+
+    @property
     def arena(self) -> Arena:
         """The arena it lies in."""
         return self._index.arena
@@ -326,9 +355,19 @@ class Store(MutableMapping[Key, bytes]):
     def stats(self) -> StoreStats:
         """Sizes now. Thread-safe, process-safe, takes no lock."""
         count, logical, stored, taken, table, capacity = storescan.sizes(self._index)
-        nr, nbytes = self._dictionaries.held()
-        count, logical, stored = count - nr, logical - nbytes, stored - nbytes
-        return StoreStats(count, logical, stored, taken + table, capacity, self._index.can_compact() * 4096, nbytes)
+        _, evictions, expirations = storescan.counters(self._index)
+        return StoreStats(
+            count,
+            logical,
+            stored,
+            taken + table,
+            capacity,
+            self._index.can_compact() * 4096,
+            self._dictionaries.nr_bytes(),
+            self.limit,
+            evictions,
+            expirations,
+        )
 
     def train(self, samples: Iterable[Any] | None = None, *, nbytes: int = DEFAULT_NBYTES) -> int:
         """Make a dictionary of what values have in common; the number it has in the store, 1 to 255.
@@ -378,29 +417,63 @@ class Store(MutableMapping[Key, bytes]):
         return f"<mempools.Store {self.name!r}, {self.codec}, {len(self)} keys in {self.arena!r}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open_store, (type(self), self.arena, self.name, self.codec, None)
+        return open_store, (type(self), self.arena, self.name, self.codec, None, False, None, None, self._ttl)
+
+
+def _choose_bound(index: StoreIndex, limit: int | str | None, evict: str | None) -> None:
+    """The first caller's limit and eviction hold; LayoutMismatch if another asks for others."""
+    nbytes = 0 if limit is None else sizes.parse(limit)
+    if limit is not None and not 0 < nbytes < 1 << 56:
+        raise ValueError(f"limit {limit}: bytes, above 0")
+    if evict is not None and evict not in EVICTS:
+        raise ValueError(f"evict {evict!r}: one of {', '.join(map(repr, EVICTS))}")
+    found = index.choose_bound(0, 0, False)
+    if found is None:
+        found = index.choose_bound(nbytes, EVICTS.index(evict or "none"), True)
+        assert found is not None
+    if limit is not None and nbytes != found[0]:
+        there = f"a limit of {found[0]} bytes" if found[0] else "no limit"
+        raise LayoutMismatch(f"store {index.name!r} has {there}, not of {nbytes}: leave limit out, or say that one")
+    if evict is not None and EVICTS.index(evict) != found[1]:
+        raise LayoutMismatch(
+            f"store {index.name!r} evicts {EVICTS[found[1]]!r}, not {evict!r}: leave evict out, or say that one"
+        )
 
 
 def open_store(
-    cls: type[Store], arena: Arena, name: str, codec: str | None, size: int | str | None, dictionary: bool = False
+    cls: type[Store],
+    arena: Arena,
+    name: str,
+    codec: str | None,
+    size: int | str | None,
+    dictionary: bool = False,
+    limit: int | str | None = None,
+    evict: str | None = None,
+    ttl: float | None = None,
 ) -> Any:
     """What `Arena.store` does: the store of that name, made if absent."""
+    if dictionary and codec is not None and codecs.get(codec).id != ZSTD:
+        raise PoolError(f"dictionary=True is for the codec zstd, not {codec}")
+    index = open_index(arena, arena._mapping, name, 0 if size is None else sizes.parse(size), True)
+    store = cls(index, _choose_codec(index, codec))
+    _choose_bound(index, limit, evict)
+    index.set_ttl(ttl)
+    store._ttl = ttl
     if dictionary:
-        if codec is not None and codecs.get(codec).id != ZSTD:
-            raise PoolError(f"dictionary=True is for the codec zstd, not {codec}")
-        store = open_store(cls, arena, name, codec, size)
         store._dictionaries.train_by_itself()
-        return store
-    limit = 0 if size is None else sizes.parse(size)
+    return store
+
+
+def _choose_codec(index: StoreIndex, codec: str | None) -> codecs.Codec:
+    """The first caller's codec is the store's; LayoutMismatch if another asks for another."""
     wanted = None if codec is None else codecs.get(codec)
-    index = open_index(arena, arena._mapping, name, limit, True)
     word = index.choose_codec(0)
     if not word:
         word = index.choose_codec(codecs.word_of(wanted or codecs.default()))
     if wanted is None:
-        return cls(index, codecs.of_word(word))
+        return codecs.of_word(word)
     if codecs.word_of(wanted) != word:
         raise LayoutMismatch(
-            f"store {name!r} writes with {codecs.of_word(word).name}, not {codec}: leave codec out, or say that one"
+            f"store {index.name!r} writes with {codecs.of_word(word).name}, not {codec}: leave codec out, or say that one"
         )
-    return cls(index, wanted)
+    return wanted

@@ -379,7 +379,8 @@ def test_no_window_is_without_a_test():
     for path in folder.glob("hash*.py"):
         labels |= set(re.findall(r'window\(b"(D:.*)"\)', path.read_text()))
     tested = {f"D:hashcommit.{what}" for what in ("journal", "given", "committed", "taken", "unlocked")}
-    assert labels == tested | set(GROWTH) | {"D:hashmend.mended"}
+    of_the_limit = {"D:hashcommit.counted", "D:hashcommit.expiry", "D:hashlimit.counted"}  # in test_hashlimit.py
+    assert labels == tested | set(GROWTH) | {"D:hashmend.mended"} | of_the_limit
 
 
 def test_a_writer_waits_for_the_dead_and_recovers_by_itself(shared):

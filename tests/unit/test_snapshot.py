@@ -142,10 +142,17 @@ def test_what_is_no_file(other, tmp_path):
 
 def test_another_version_is_named(other, small):
     whole = bytearray(small.read_bytes())
-    whole[8:12] = struct.pack("<I", 2)
+    whole[8:12] = struct.pack("<I", 3)
     small.write_bytes(whole)
-    with pytest.raises(mp.BadSnapshot, match="format 2, this build reads 1"):
+    with pytest.raises(mp.BadSnapshot, match="format 3, this build reads those up to 2"):
         other.load(small)
+
+
+def test_a_file_of_the_first_format_is_read(other, tmp_path, monkeypatch):
+    monkeypatch.setattr(snapshot, "_VERSION", 1)
+    pretend(tmp_path / "f", (1, 0, b"k", 1, b"v"))
+    monkeypatch.undo()
+    assert other.load(tmp_path / "f") == 1 and other["k"] == b"v" and other.ttl("k") is None
 
 
 def pretend(path, *records):

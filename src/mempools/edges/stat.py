@@ -74,6 +74,10 @@ def _store(store: Store) -> dict[str, Any]:
         "compression": round(stats.compression, 3),
         "dictionary": store.dictionary and asdict(store.dictionary),
         "dictionary_bytes": stats.dictionary_bytes,
+        "limit": stats.limit,
+        "evict": store.evict,
+        "evictions": stats.evictions,
+        "expirations": stats.expirations,
     }
 
 
@@ -137,6 +141,11 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
             yield f"  {label:<8}{sizes.text(nbytes):>10}  {nbytes} bytes"
         yield f"  holes   {sizes.text(stats['freeable_bytes']):>10}  that compaction could give back"
         yield f"  ratio   {stats['ratio']:>10.2f}  logical / memory ({stats['compression']:.2f} by the codec)"
+        if stats["limit"] or stats["evictions"] or stats["expirations"]:
+            yield (
+                f"  limit   {sizes.text(stats['limit']) if stats['limit'] else 'none':>10}  of stored, evict {stats['evict']}: "
+                f"{stats['evictions']} evicted, {stats['expirations']} expired"
+            )
         if made := stats["dictionary"]:
             without, with_it = (made["sample_bytes"] / made[f"{kind}_bytes"] for kind in ("plain", "stored"))
             yield (

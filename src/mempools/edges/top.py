@@ -65,6 +65,18 @@ class Reserve:
     misses: float | None
 
 
+@dataclass(frozen=True)
+class Bound:
+    """A store that has a limit, or whose entries go: `stored` of `limit` bytes (0: none). Entries a second since the look before,
+    None without one: evicted, and taken away because they had expired."""
+
+    name: str
+    stored: int
+    limit: int
+    evictions: float | None
+    expirations: float | None
+
+
 def look(observer: Observer) -> Look:
     return Look(time.monotonic(), observer.picture(), observer.removed)
 
@@ -136,6 +148,20 @@ def reserves(now: Look, before: Look | None) -> list[Reserve]:
     return sorted(found, key=lambda reserve: reserve.name)
 
 
+def bounds(now: Look, before: Look | None) -> list[Bound]:
+    """Of the stores that have one or need none, in order of their names."""
+    old = {(pool.name, pool.kind): pool.counters for pool in before.picture.pools} if before else {}
+    seconds = now.at - before.at if before else 0.0
+    found = []
+    for pool in now.picture.pools:
+        c = pool.counters
+        if "limit" in c and (c["limit"] or c["evictions"] or c["expirations"]):
+            then = old.get((pool.name, pool.kind), {})
+            rates = [_rate(c[what], then.get(what), seconds) for what in ("evictions", "expirations")]
+            found.append(Bound(pool.name, c["stored_bytes"], c["limit"], *rates))
+    return sorted(found, key=lambda bound: bound.name)
+
+
 # ---- the lines
 
 
@@ -192,6 +218,16 @@ def lines(now: Look, before: Look | None, width: int, sort: str) -> Iterator[tup
             line = (
                 f"{shortened(reserve.name, name):<{name}} {level:<11} {reserve.waiters:>8} "
                 f"{_short(reserve.waits):>14} {_short(reserve.refills):>10} {_short(reserve.misses):>14}"
+            )
+            yield cut(line), False
+    if bounded := bounds(now, before):
+        yield "", False
+        yield cut(f"{'STORE':<{name}} {'STORED':<11} {'LIMIT':>8} {'EVICTED/S':>14} {'EXPIRED/S':>10}"), True
+        for bound in bounded:
+            limit = sizes.text(bound.limit) if bound.limit else "-"
+            line = (
+                f"{shortened(bound.name, name):<{name}} {sizes.text(bound.stored):<11} {limit:>8} "
+                f"{_short(bound.evictions):>14} {_short(bound.expirations):>10}"
             )
             yield cut(line), False
     yield "", False

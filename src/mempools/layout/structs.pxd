@@ -16,7 +16,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 cdef enum:
-    LAYOUT_VERSION = 4
+    LAYOUT_VERSION = 5
     PAGE_SHIFT = 12
     PAGE_BYTES = 4096
     NR_SLOTS = 120

@@ -19,6 +19,7 @@ cdef extern from "mp_machine.h" nogil:
     uint64_t xchg_acquire "mp_xchg_acquire"(uint64_t *p, uint64_t v, const char *site) noexcept
     uint64_t xchg_relaxed "mp_xchg_relaxed"(uint64_t *p, uint64_t v, const char *site) noexcept
     uint64_t fetch_add_relaxed "mp_fetch_add_relaxed"(uint64_t *p, uint64_t v, const char *site) noexcept
+    uint64_t fetch_add_release "mp_fetch_add_release"(uint64_t *p, uint64_t v, const char *site) noexcept
     uint64_t fetch_add "mp_fetch_add"(uint64_t *p, uint64_t v, const char *site) noexcept
     uint64_t fetch_or_relaxed "mp_fetch_or_relaxed"(uint64_t *p, uint64_t v, const char *site) noexcept
     uint64_t fetch_or_release "mp_fetch_or_release"(uint64_t *p, uint64_t v, const char *site) noexcept
@@ -48,5 +49,9 @@ cdef extern from "mp_machine.h" nogil:
     void fill "mp_fill"(void *to, int byte, uint64_t nbytes, const char *site) noexcept
     int compare "mp_compare"(const void *shared, const void *mine, uint64_t nbytes, const char *site) noexcept
     double monotonic "mp_monotonic"() noexcept
+    uint64_t since_boot "mp_since_boot"() noexcept
+    uint64_t coarse_time "mp_coarse_time"() noexcept
+    uint64_t draw "mp_draw"() noexcept
+    void begin_draws "mp_begin_draws"(uint64_t number) noexcept
     void window "mp_window"(const char *site) noexcept
     int this_cpu "mp_this_cpu"() noexcept

@@ -129,6 +129,31 @@ MP_INLINE double mp_monotonic(void) {
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
+/* Nanoseconds, the same in all processes; no hook is told of it. Since the system was booted, sleep of the machine included: */
+MP_INLINE uint64_t mp_since_boot(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+/* A few milliseconds behind and without the machine's sleep, at a quarter of the price: */
+MP_INLINE uint64_t mp_coarse_time(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Numbers that anybody may guess: another sequence in each thread (and in each module; a forked child goes on with its parent's). */
+static _Thread_local uint64_t mp_drawn __attribute__((unused));
+MP_INLINE uint64_t mp_draw(void) {
+    if (mp_drawn == 0)
+        mp_drawn = (mp_since_boot() ^ (uint64_t)(uintptr_t)&mp_drawn) | 1;
+    mp_drawn ^= mp_drawn << 13;
+    mp_drawn ^= mp_drawn >> 7;
+    mp_drawn ^= mp_drawn << 17;
+    return mp_drawn >> 8;
+}
+MP_INLINE void mp_begin_draws(uint64_t number) { mp_drawn = number; }
+
 /* ---- the vocabulary: hook, or the native operation ---- */
 
 #define MP_STEP(op, size, addr, a, b) mp_hook(site, op, size, (void *)(addr), (uint64_t)(a), (uint64_t)(b))

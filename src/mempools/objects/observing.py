@@ -38,7 +38,13 @@ from cython.cimports.mempools.machine.atomics import copy, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.lanes import popcount64
 from cython.cimports.mempools.parts.owners import OWNER_META, OWNER_RESERVE, OWNER_SHARED, OWNER_STRUCT, START
-from cython.cimports.mempools.pools.hashtable import NR_STRIPES, IndexRoot, index_root_nbytes, index_root_offset
+from cython.cimports.mempools.pools.hashtable import (
+    MAX_LIMIT,
+    NR_STRIPES,
+    IndexRoot,
+    index_root_nbytes,
+    index_root_offset,
+)
 from cython.cimports.mempools.pools.percpuindex import MAX_BLOCKS, MAX_UNITS, PerCpuTable
 from cython.cimports.mempools.pools.reserve import NR_WAITER_WORDS, Reserve
 from cython.cimports.mempools.pools.zsgeometry import MAX_CHAIN, MIN_CHAIN, Geometry, geometry_of
@@ -237,12 +243,15 @@ def _store(root: bytes) -> dict:
         cython.pointer(IndexRoot), cython.cast(cython.p_char, root) + index_root_offset(_chain(root))
     )
     i: cython.int
-    found: dict = {"count": 0, "logical_bytes": 0, "stored_bytes": 0, "changes": 0}
+    found: dict = {"count": 0, "logical_bytes": 0, "stored_bytes": 0, "changes": 0, "evictions": 0, "expirations": 0}
+    found["limit"] = index.bound & cython.cast(uint64_t, MAX_LIMIT)
     for i in range(NR_STRIPES):
         found["count"] += index.stripes[i].count
         found["logical_bytes"] += index.stripes[i].logical
         found["stored_bytes"] += index.stripes[i].stored
         found["changes"] += index.stripes[i].changes
+        found["evictions"] += index.stripes[i].evictions
+        found["expirations"] += index.stripes[i].expirations
     return found
 
 

@@ -1,4 +1,4 @@
-"""L4: a store's entries as Python makes and ends them: room for them, other tries, and the errors when there is none.
+"""L4: a store's entries as Python makes them: room for them, and the errors when there is none.
 
 What runs beside what is in pools/hashentry.py and pools/hashindex.py."""
 
@@ -9,75 +9,33 @@ if not cython.compiled:
         "mempools.objects.storeentries is compiled code: run `make build` in a checkout, or install the wheel"
     )
 
-from cython.cimports.cpython.exc import PyErr_CheckSignals
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.layout.chunks import pool_known, pool_update
 from cython.cimports.mempools.layout.offline import chunk_nr
-from cython.cimports.mempools.layout.structs import NR_SLOTS
 from cython.cimports.mempools.machine.atomics import this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
-from cython.cimports.mempools.objects.storeentries import sched_yield
-from cython.cimports.mempools.objects.zsclasses import ZsClasses
+from cython.cimports.mempools.objects.storelimit import StoreLimit
 from cython.cimports.mempools.parts.ownermap import count_owner
-from cython.cimports.mempools.parts.robustlock import robust_holder
-from cython.cimports.mempools.parts.status import CORRUPT, EXHAUSTED, NOT_REGISTERED, OK, TABLE_FULL, TIMED_OUT
-from cython.cimports.mempools.pools.hashentry import (
-    LARGE_OBJECT,
-    SMALL_OBJECT,
-    Item,
-    Key,
-    entry_new,
-    entry_retire,
-    entry_size,
-)
+from cython.cimports.mempools.parts.status import EXHAUSTED, OK
+from cython.cimports.mempools.pools.hashentry import LARGE_OBJECT, SMALL_OBJECT, Item, Key, entry_new, entry_size
 from cython.cimports.mempools.pools.hashscan import SCAN_END
-from cython.cimports.mempools.pools.hashtable import NR_STRIPES, index_is_there, index_nr_buckets, stripe_of
+from cython.cimports.mempools.pools.hashtable import index_nr_buckets
 from cython.cimports.mempools.pools.zsgeometry import class_of
 from cython.cimports.mempools.pools.zsrehome import Rehoming
 from cython.cimports.mempools.pools.zstable import ZS_SHIFT
 
-from mempools.errors import Corrupt, Exhausted
+from mempools.errors import Exhausted
 
 register_module(cython.address(this_module_step))
 
 _LARGE = cython.declare(uint64_t, 60000)  # as in storeindex.py
+_ROUNDS = cython.declare(cython.int, 12)  # of evictions for one put
 _SLICE_NS = cython.declare(uint64_t, 20_000_000)
 
 
 @cython.cclass
-class StoreEntries(ZsClasses):
+class StoreEntries(StoreLimit):
     """Base of StoreIndex."""
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def retry(self, status: cython.int) -> cython.int:
-        """Does what a status asks for before another try; raises if there is no point in one."""
-        if status == TABLE_FULL:  # other threads have all pins of this process: each for one copy
-            PyErr_CheckSignals()
-            with cython.nogil:
-                sched_yield()
-            self.check_open()
-            return 0
-        if status == TIMED_OUT:
-            self.check_locks()
-        if status != CORRUPT and self.may_retry(status):
-            self.check_open()
-            return 0
-        raise Corrupt(
-            f"store {self.name!r}: a slot names no entry, an entry is damaged, or a chain of lines has no end (status {status}); "
-            "check() says more"
-        )
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def check_locks(self) -> cython.int:
-        """A lock that nobody can have is one that nobody gives back."""
-        i: uint64_t
-        if index_is_there(self.ref):
-            for i in range(NR_STRIPES):
-                if robust_holder(cython.address(stripe_of(self.ref, i).lock)) > NR_SLOTS:
-                    raise Corrupt(f"store {self.name!r}: nobody can have the lock of a stripe as its word says")
-        return ZsClasses.check_locks(self)
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -92,11 +50,18 @@ class StoreEntries(ZsClasses):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def may_have_room(self, tries: cython.int) -> cython.bint:
-        """After the first failure: what the dead and empty zspages had; after the second: what compaction gives. Then it is
-        over, for
-        what the failing call itself gives back would make for another try without end."""
-        return tries < 3 and ((tries == 1 and self.may_call(EXHAUSTED)) or self.compact() > 0)
+    def may_have_room(self, tries: cython.int, nbytes: uint64_t) -> cython.bint:
+        """After the first failure: what the dead and empty zspages had; after the second: what compaction gives. Then entries
+        go, if they may, more each time. Then it is over, for what the failing call itself gives back would make for another
+        try without end."""
+        if tries < 3 and (
+            (tries == 1 and self.may_call(EXHAUSTED)) or self.compact_pages(~cython.cast(uint64_t, 0), False) > 0
+        ):
+            return True
+        if tries > _ROUNDS or self.make_room((nbytes + 4096) << tries) == 0:
+            return False
+        self.compact_pages(~cython.cast(uint64_t, 0), False)
+        return True
 
     @cython.cfunc
     @cython.exceptval(check=False)
@@ -117,6 +82,7 @@ class StoreEntries(ZsClasses):
         nr_logical: uint64_t,
         data: cython.p_const_char,
         nr_stored: uint64_t,
+        times: uint64_t,
         item: cython.pointer(Item),
     ) -> cython.int:
         """A filled entry of this process's own."""
@@ -129,15 +95,19 @@ class StoreEntries(ZsClasses):
                 status = EXHAUSTED
             elif nr_stored > _LARGE:
                 with cython.nogil:
-                    status = entry_new(self.ref, self.g, key, codec, nr_logical, data, nr_stored, size, item, _SLICE_NS)
+                    status = entry_new(
+                        self.ref, self.g, key, codec, nr_logical, data, nr_stored, times, size, item, _SLICE_NS
+                    )
             else:
-                status = entry_new(self.ref, self.g, key, codec, nr_logical, data, nr_stored, size, item, _SLICE_NS)
+                status = entry_new(
+                    self.ref, self.g, key, codec, nr_logical, data, nr_stored, times, size, item, _SLICE_NS
+                )
             if status == OK:
                 return 0
             self.end_entry(item)
             if status == EXHAUSTED:
                 tries += 1
-                if not self.may_have_room(tries) and size == SMALL_OBJECT:
+                if not self.may_have_room(tries, key.nbytes + nr_stored) and size == SMALL_OBJECT:
                     break
                 size = SMALL_OBJECT  # there may be pages, but not side by side
             else:
@@ -147,27 +117,6 @@ class StoreEntries(ZsClasses):
             f"bytes, and the arena has {self.free_pages() * 4096} free, maybe in smaller pieces: delete something, or make the "
             "store or the arena larger"
         )
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def end_entry(self, item: cython.pointer(Item)) -> cython.int:
-        """Of this process's own. No signal handler runs meanwhile, whose exception would leave it there."""
-        status: cython.int
-        while item.handle:
-            if item.parts:
-                with cython.nogil:
-                    status = entry_retire(self.ref, self.g, item, _SLICE_NS)
-            else:
-                status = entry_retire(self.ref, self.g, item, _SLICE_NS)
-            if status == OK:
-                break
-            if status == TIMED_OUT:
-                self.check_locks()
-                self.mapping.recover()
-            elif status == CORRUPT or status == NOT_REGISTERED:
-                self.retry(status)
-            self.check_open()
-        return 0
 
     @property
     def nr_buckets(self) -> int:

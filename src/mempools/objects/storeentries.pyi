@@ -1,6 +1,6 @@
-from mempools.objects.zsclasses import ZsClasses
+from mempools.objects.storelimit import StoreLimit
 
-class StoreEntries(ZsClasses):
+class StoreEntries(StoreLimit):
     @property
     def nr_buckets(self) -> int: ...
     @property

@@ -1,15 +1,10 @@
 from libc.stdint cimport uint64_t
-from mempools.objects.storeentries cimport StoreEntries
-from mempools.pools.hashentry cimport Found, Item, Key
+from mempools.objects.storereads cimport StoreReads
+from mempools.pools.hashentry cimport Item, Key
 
-cdef extern from "Python.h":
-    const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
-
-cdef class StoreIndex(StoreEntries):
+cdef class StoreIndex(StoreReads):
     cdef object __weakref__
 
-    cdef bint take_key(self, Key *key, object name) except -1
     cdef int put_entry(self, Key *key, Item *item, bint only_if_absent, bint large) except -1
+    cdef int raise_full(self, uint64_t nr_stored) except -1
     cdef int take_out(self, Key *key, Item *old) except -1
-    cdef tuple read_locked(self, Key *key)
-    cdef int check_sizes(self, Item *item) except -1

@@ -1,8 +1,7 @@
 """L4: a store's index as Python calls it: keys are str or bytes, values are (codec, bytes when decoded, stored bytes).
 
-What runs beside what is in pools/hashindex.py. Here: readers hold the GIL for values up to _LARGE bytes, and their pin for
-the copy alone, for no codec runs here; whoever must wait for a lock releases the GIL first, and every _SLICE_NS looks whether
-the holder is dead.
+What runs beside what is in pools/hashindex.py. No codec runs here; whoever must wait for a lock releases the GIL first, and
+every _SLICE_NS looks whether the holder is dead. What reads is in storereads.py, what evicts in storelimit.py.
 """
 
 import cython
@@ -15,22 +14,19 @@ if not cython.compiled:
 import os
 import weakref
 
-from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.layout.mapping import Mapping
-from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.layout.structs import KIND_STORE
 from cython.cimports.mempools.machine.atomics import this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
-from cython.cimports.mempools.objects.storeentries import StoreEntries
-from cython.cimports.mempools.objects.storeindex import PyUnicode_AsUTF8AndSize
-from cython.cimports.mempools.parts.status import BUSY, CORRUPT, EXHAUSTED, MISMATCH, NOT_FOUND, OK, STALE, TIMED_OUT
-from cython.cimports.mempools.pools.hashcommit import index_delete, index_lock, index_put, index_unlock
+from cython.cimports.mempools.objects.storereads import StoreReads, read_value
+from cython.cimports.mempools.parts.status import BUSY, EXHAUSTED, MISMATCH, NOT_FOUND, OK, OVER_LIMIT, TIMED_OUT
+from cython.cimports.mempools.pools.hashclock import clock_now, clock_tick, has_expired, times_new
+from cython.cimports.mempools.pools.hashcommit import index_delete, index_put
 from cython.cimports.mempools.pools.hashentry import (
-    KEY_BYTES,
     KEY_RESERVED,
-    KEY_STR,
     MAX_KEY,
     MAX_VALUE,
     Found,
@@ -38,25 +34,19 @@ from cython.cimports.mempools.pools.hashentry import (
     Key,
     entry_close,
     entry_open,
-    entry_walk,
 )
-from cython.cimports.mempools.pools.hashindex import index_find, index_key
+from cython.cimports.mempools.pools.hashlimit import index_bytes, index_limit
 from cython.cimports.mempools.pools.hashmend import index_forked
 from cython.cimports.mempools.pools.hashsplit import index_is_crowded, index_split
 from cython.cimports.mempools.pools.hashtable import index_choose_codec, index_root_nbytes, store_chain
-from cython.cimports.mempools.pools.zsgeometry import Geometry
 from cython.cimports.mempools.pools.zstable import ZS_SHIFT, zs_geometry, zs_make
 
 from mempools.errors import Corrupt, Exhausted
-from mempools.objects.reservedkey import ReservedKey
 
 register_module(cython.address(this_module_step))
 
-_LARGE = cython.declare(uint64_t, 60000)  # copies beyond this, among them all of values in parts, release the GIL
+_LARGE = cython.declare(uint64_t, 60000)  # as in storereads.py
 _SLICE_NS = cython.declare(uint64_t, 20_000_000)
-_MAX_TRIES = cython.declare(
-    cython.int, 16
-)  # of a value whose parts end while it is read; then the reader takes the lock
 _indexes = weakref.WeakSet()
 
 
@@ -64,81 +54,17 @@ _indexes = weakref.WeakSet()
 @cython.inline
 @cython.nogil
 @cython.exceptval(check=False)
-def read_value(
-    pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), found: cython.pointer(Found), buffer: cython.p_char
-) -> cython.int:
-    """The stored value of an open entry, which is closed: as of entry_walk."""
-    status: cython.int = entry_walk(pool, g, found, found.item.nr_key, found.item.nr_stored, buffer, cython.NULL)
-    entry_close(pool, g, found)
-    return status
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def read_under_lock(
-    pool: cython.pointer(PoolRef),
-    g: cython.pointer(Geometry),
-    key: cython.pointer(Key),
-    found: cython.pointer(Found),
-    buffer: cython.p_char,
-    nbytes: uint64_t,
-) -> cython.int:
-    """OK and copied if the stored value has exactly nbytes; EXHAUSTED if it has found.item.nr_stored; else as of index_find."""
-    status: cython.int = index_lock(pool, key.stripe, _SLICE_NS)
-    if status != OK:
-        return status
-    status = index_find(pool, g, key, found)
-    if status == OK:
-        if found.item.nr_stored == nbytes and buffer != cython.NULL:
-            status = read_value(pool, g, found, buffer)
-        else:
-            entry_close(pool, g, found)
-            status = EXHAUSTED
-    index_unlock(pool, key.stripe)
-    return status
+def is_over(item: cython.pointer(Item)) -> cython.bint:
+    """Has an entry that was taken out expired?"""
+    return item.expiry != 0 and has_expired(item.expiry, clock_now())
 
 
 @cython.cclass
-class StoreIndex(StoreEntries):
+class StoreIndex(StoreReads):
     """The index of one store. Made by `open_index`."""
 
     def __init__(self):
         raise TypeError("a StoreIndex is made by Arena.store")
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def take_key(self, key: cython.pointer(Key), name: object) -> cython.bint:
-        """Fills `key`, which lives as long as `name`; False for a key that no store can hold."""
-        size: cython.Py_ssize_t = 0
-        data: cython.p_const_char
-        status: cython.int
-        if self.mapping.closed or self.ref.gone:
-            self.check_open()
-        if isinstance(name, str):
-            data = PyUnicode_AsUTF8AndSize(name, cython.address(size))
-            status = index_key(self.ref, key, data, size, KEY_STR)
-        elif isinstance(name, bytes):
-            status = index_key(self.ref, key, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), KEY_BYTES)
-        elif isinstance(name, ReservedKey):
-            raw: bytes = name.raw  # lives as long as `name`, which keeps it
-            status = index_key(self.ref, key, PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw), KEY_RESERVED)
-        else:
-            raise TypeError(f"a store's keys are str or bytes, not {type(name).__name__}")
-        if status == CORRUPT:
-            raise Corrupt(f"store {self.name!r} has no index table: something else than a Store made it")
-        return status == OK
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def check_sizes(self, item: cython.pointer(Item)) -> cython.int:
-        """What a codec will be asked to make must be what a store can hold."""
-        if item.nr_logical > MAX_VALUE:
-            raise Corrupt(
-                f"store {self.name!r}: the entry {item.handle:#x} claims a value of {item.nr_logical} bytes, more than "
-                f"the {MAX_VALUE} that a store holds"
-            )
-        return 0
 
     # ---- the store's own codec
 
@@ -150,115 +76,6 @@ class StoreIndex(StoreEntries):
             raise Corrupt(f"store {self.name!r} has no index table: something else than a Store made it")
         return chosen
 
-    # ---- readers
-
-    def get(self, key, /):
-        """(codec, bytes when decoded, stored bytes), or None."""
-        k: Key
-        found: Found
-        status: cython.int
-        tries: cython.int = 0
-        data: bytes
-        room: cython.p_char
-        if not self.take_key(cython.address(k), key):
-            return None
-        while tries < _MAX_TRIES:
-            status = index_find(self.ref, self.g, cython.address(k), cython.address(found))
-            if status == NOT_FOUND:
-                return None
-            if status != OK:
-                self.retry(status)
-                continue
-            try:
-                self.check_sizes(cython.address(found.item))
-                data = PyBytes_FromStringAndSize(cython.NULL, found.item.nr_stored)
-            except BaseException:
-                entry_close(self.ref, self.g, cython.address(found))
-                raise
-            room = PyBytes_AS_STRING(data)
-            if found.item.nr_stored > _LARGE:
-                with cython.nogil:
-                    status = read_value(self.ref, self.g, cython.address(found), room)
-            else:
-                status = read_value(self.ref, self.g, cython.address(found), room)
-            if status == OK:
-                return (found.codec, found.item.nr_logical, data)
-            if status != STALE:
-                self.retry(status)
-            tries += 1
-        return self.read_locked(cython.address(k))
-
-    @cython.cfunc
-    def read_locked(self, key: cython.pointer(Key)) -> tuple:
-        """For a value in parts that changes faster than a reader reads."""
-        found: Found
-        status: cython.int
-        data: bytes = b""
-        buffer: cython.p_char = cython.NULL
-        nbytes: uint64_t = 0
-        while True:
-            with cython.nogil:
-                status = read_under_lock(self.ref, self.g, key, cython.address(found), buffer, nbytes)
-            if status == OK:
-                return (found.codec, found.item.nr_logical, data)
-            if status == NOT_FOUND:
-                return None
-            if status == EXHAUSTED:
-                self.check_sizes(cython.address(found.item))
-                data = PyBytes_FromStringAndSize(cython.NULL, found.item.nr_stored)
-                buffer = PyBytes_AS_STRING(data)
-                nbytes = found.item.nr_stored
-            else:
-                self.retry(status)
-
-    def get_raw_into(self, key, buffer, /):
-        """As get, but a value that is stored as it is goes straight into `buffer` if it fits (the bytes are None then).
-        While others replace the value, the buffer may hold garbage until this returns."""
-        k: Key
-        found: Found
-        view: Py_buffer
-        status: cython.int
-        tries: cython.int = 0
-        if not self.take_key(cython.address(k), key):
-            return None
-        PyObject_GetBuffer(buffer, cython.address(view), PyBUF_SIMPLE | PyBUF_WRITABLE)
-        try:
-            while tries < _MAX_TRIES:
-                tries += 1
-                status = index_find(self.ref, self.g, cython.address(k), cython.address(found))
-                if status != OK:
-                    break
-                if found.codec or found.item.nr_stored > cython.cast(uint64_t, view.len):
-                    entry_close(self.ref, self.g, cython.address(found))
-                    break
-                if found.item.nr_stored > _LARGE:
-                    with cython.nogil:
-                        status = read_value(
-                            self.ref, self.g, cython.address(found), cython.cast(cython.p_char, view.buf)
-                        )
-                else:
-                    status = read_value(self.ref, self.g, cython.address(found), cython.cast(cython.p_char, view.buf))
-                if status == OK:
-                    return (0, found.item.nr_logical, None)
-        finally:
-            PyBuffer_Release(cython.address(view))
-        return self.get(key)
-
-    def contains(self, key, /):
-        k: Key
-        found: Found
-        status: cython.int
-        if not self.take_key(cython.address(k), key):
-            return False
-        while True:
-            status = index_find(self.ref, self.g, cython.address(k), cython.address(found))
-            if status == OK:
-                entry_close(self.ref, self.g, cython.address(found))
-                return True
-            if status == NOT_FOUND:
-                return False
-            self.retry(status)
-
     # ---- writers
 
     @cython.cfunc
@@ -269,23 +86,29 @@ class StoreIndex(StoreEntries):
         """1 if the entry is in, 0 if only_if_absent and there was one."""
         old: Item
         tries: cython.int = 0
+        waits: cython.int = 0
+        now: uint64_t = clock_now() if only_if_absent else 0
         status: cython.int = TIMED_OUT
         if not large:
-            status = index_put(self.ref, self.g, key, item, only_if_absent, 0, cython.address(old))
+            status = index_put(self.ref, self.g, key, item, only_if_absent, now, 0, cython.address(old))
         while status != OK:
             if status == BUSY:
                 return 0
             if status == EXHAUSTED:
                 tries += 1
-                if not self.may_have_room(tries):
+                if not self.may_have_room(tries, 4096):
                     raise Exhausted(
                         f"store {self.name!r}: no room for its index to grow: delete something, or make the store or the "
                         "arena larger"
                     )
+            elif status == OVER_LIMIT:
+                waits += 1
+                if not self.may_be_short(old.nr_stored, waits):
+                    self.raise_full(item.nr_stored)
             elif status != TIMED_OUT:
                 self.retry(status)
             with cython.nogil:
-                status = index_put(self.ref, self.g, key, item, only_if_absent, _SLICE_NS, cython.address(old))
+                status = index_put(self.ref, self.g, key, item, only_if_absent, now, _SLICE_NS, cython.address(old))
             if status == TIMED_OUT:
                 self.retry(status)
         item.handle = 0
@@ -296,12 +119,28 @@ class StoreIndex(StoreEntries):
                 index_split(self.ref, self.g)  # if it cannot be done now, the next one does it
         return 1
 
-    def put(self, key, codec: uint64_t, nr_logical: uint64_t, data, only_if_absent: cython.bint = False):
-        """True if it is in, False if only_if_absent and there was one. Exhausted: nothing was changed."""
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def raise_full(self, nr_stored: uint64_t) -> cython.int:
+        limit: uint64_t = index_limit(self.ref)
+        if nr_stored > limit:
+            raise Exhausted(
+                f"store {self.name!r}: a value of {nr_stored} bytes, as stored, is larger than the store's limit of {limit} bytes"
+            )
+        raise Exhausted(
+            f"store {self.name!r}: a value of {nr_stored} bytes, as stored, has no room: the store has {index_bytes(self.ref)} "
+            f"of the {limit} bytes that are its limit, and nothing that may be evicted: delete something"
+        )
+
+    def put(self, key, codec: uint64_t, nr_logical: uint64_t, data, only_if_absent: cython.bint = False, ttl=None):
+        """True if it is in, False if only_if_absent and there was one. It lives for `ttl` seconds, None: as this object's puts.
+        Exhausted: nothing was changed."""
         k: Key
         view: Py_buffer
         item: Item
         done: cython.int
+        limit: uint64_t
+        expiry: uint64_t = 0
         if not self.take_key(cython.address(k), key):
             raise ValueError(f"a store's keys have up to {MAX_KEY} bytes, not {len(key)}")
         PyObject_GetBuffer(data, cython.address(view), PyBUF_SIMPLE)
@@ -309,12 +148,19 @@ class StoreIndex(StoreEntries):
         try:
             if cython.cast(uint64_t, view.len) > MAX_VALUE or nr_logical > MAX_VALUE:
                 raise ValueError(f"a store's values have up to {MAX_VALUE} bytes, not {max(view.len, nr_logical)}")
+            if k.kind != KEY_RESERVED:
+                limit = index_limit(self.ref)
+                if limit and cython.cast(uint64_t, view.len) > limit:
+                    self.raise_full(view.len)
+                if ttl is not None or self.seconds != 0:
+                    expiry = self.expiry_for(ttl)
             self.new_entry(
                 cython.address(k),
                 codec,
                 nr_logical,
                 cython.cast(cython.p_char, view.buf),
                 view.len,
+                times_new(self.evict, expiry, clock_tick()),
                 cython.address(item),
             )
             done = self.put_entry(
@@ -351,7 +197,7 @@ class StoreIndex(StoreEntries):
         if old.handle == 0:
             return False
         self.end_entry(cython.address(old))
-        return True
+        return not is_over(cython.address(old))
 
     def pop(self, key, /):
         """Deletes; what `get` would have returned: one step for all others."""
@@ -366,7 +212,7 @@ class StoreIndex(StoreEntries):
         if old.handle == 0:
             return None
         try:
-            while True:
+            while not is_over(cython.address(old)):
                 status = entry_open(self.ref, self.g, old.handle, cython.address(found))
                 if status == OK:
                     data: bytes = b""
@@ -382,6 +228,7 @@ class StoreIndex(StoreEntries):
                 if status == OK:
                     return (found.codec, found.item.nr_logical, data)
                 self.retry(status)
+            return None
         finally:
             self.end_entry(cython.address(old))
 

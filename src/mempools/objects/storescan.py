@@ -9,7 +9,7 @@ if not cython.compiled:
 
 from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
 from cython.cimports.cpython.unicode import PyUnicode_DecodeUTF8
-from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.libc.stdint import int64_t, uint32_t, uint64_t
 from cython.cimports.libc.stdlib import free, malloc
 from cython.cimports.libc.string import memcpy
 from cython.cimports.mempools.layout.mapping import Mapping
@@ -18,7 +18,9 @@ from cython.cimports.mempools.machine.atomics import read_once, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.storeindex import StoreIndex
 from cython.cimports.mempools.parts.status import EXHAUSTED, OK
+from cython.cimports.mempools.pools.hashclock import clock_now
 from cython.cimports.mempools.pools.hashentry import KEY_RESERVED, KEY_STR
+from cython.cimports.mempools.pools.hashlimit import index_bytes, index_limit
 from cython.cimports.mempools.pools.hashscan import (
     IndexReport,
     IndexStats,
@@ -59,7 +61,8 @@ def decode_keys(buffer: cython.p_char, nbytes: uint64_t) -> list:
 
 
 def scan(index: StoreIndex, cursor: uint64_t) -> tuple[int, list]:
-    """Some keys from `cursor` on (0 at the beginning), and the cursor to go on with (StoreIndex.scan_end at the end)."""
+    """Some keys that have not expired, from `cursor` on (0 at the beginning), and the cursor to go on with (StoreIndex.scan_end
+    at the end)."""
     nbytes: uint64_t = 65536
     used: uint64_t = 0
     status: cython.int
@@ -75,6 +78,7 @@ def scan(index: StoreIndex, cursor: uint64_t) -> tuple[int, list]:
                     index.ref,
                     index.g,
                     cython.address(cursor),
+                    clock_now(),
                     buffer,
                     nbytes,
                     cython.address(used),
@@ -101,10 +105,13 @@ def check_index(index: StoreIndex) -> cython.int:
 
 
 def sizes(index: StoreIndex) -> tuple[int, int, int, int, int, int]:
-    """Entries; bytes of the values, as they are and as stored; of the pool's zspages; of the tables; of the pool's chunks."""
+    """Entries; bytes of the values, as they are and as stored, all without KEY_RESERVED; of the pool's zspages; of the tables;
+    of the pool's chunks."""
     stats: IndexStats
     check_index(index)
     index_stats(index.ref, cython.address(stats))
+    if index_limit(index.ref) and index_bytes(index.ref) < stats.stored:  # others have come in since a stripe was read
+        stats.stored = index_bytes(index.ref)
     return (
         stats.count,
         stats.logical,
@@ -115,11 +122,20 @@ def sizes(index: StoreIndex) -> tuple[int, int, int, int, int, int]:
     )
 
 
+def counters(index: StoreIndex) -> tuple[int, int, int]:
+    """Entries that have an expiry; that were evicted, ever; that had expired and were taken away, ever."""
+    stats: IndexStats
+    check_index(index)
+    index_stats(index.ref, cython.address(stats))
+    return (stats.expiring, stats.evictions, stats.expirations)
+
+
 def check(index: StoreIndex) -> list[str]:
     """Contradictions between the index, its entries, its statistics and the objects of its pool, a line each."""
     report: IndexReport = [0, 0, 0, 0, 0, 0, 0, 0]
     of_entries: uint64_t = 0
     of_pool: uint64_t = 0
+    too_many: uint64_t = 0
     status: cython.int
     i: uint64_t
     index.check_open()
@@ -135,7 +151,9 @@ def check(index: StoreIndex) -> list[str]:
             index.retry(status)
     while True:
         with cython.nogil:
-            status = index_check_objects(index.ref, cython.address(of_entries), cython.address(of_pool), _SLICE_NS)
+            status = index_check_objects(
+                index.ref, cython.address(of_entries), cython.address(of_pool), cython.address(too_many), _SLICE_NS
+            )
         if status == OK:
             break
         index.retry(status)
@@ -155,6 +173,10 @@ def check(index: StoreIndex) -> list[str]:
         found.append(f"{where}: {report.bad_counts} of the counts differ from the entries' sums")
     if of_entries != of_pool:
         found.append(f"{where}: the entries have {of_entries} objects, the pool gives the store {of_pool}")
+    if too_many:
+        found.append(
+            f"{where}: for its limit it counts {cython.cast(int64_t, too_many):+} bytes that its values have not"
+        )
     try:
         index.check()
     except Corrupt as error:

@@ -8,6 +8,7 @@ cdef class ZsClasses(PoolObject):
 
     cdef bint may_call(self, int status) except -1
     cdef int check_locks(self) except -1
+    cdef uint64_t compact_pages(self, uint64_t most, bint to_system) except? 0
     cdef bint begin_compaction(self) except -1
     cdef void note_fixed(self, Rehoming *state) noexcept
     cdef uint64_t drain_all(self) except? 0

@@ -330,8 +330,13 @@ class ZsClasses(PoolObject):
         Ends what has been deferred first; passes by what somebody reads or writes. `max_pages`: stops when at least as many are
         free. Holds a class's lock for 32 objects at a time; other threads run meanwhile, signal handlers between classes. Not for
         signal handlers. Thread-safe, process-safe, not lock-free."""
+        return self.compact_pages(~cython.cast(uint64_t, 0) if max_pages is None else to_u64(max_pages), True)
+
+    @cython.cfunc
+    @cython.exceptval(0, check=True)
+    def compact_pages(self, most: uint64_t, to_system: cython.bint) -> uint64_t:
+        """As compact. Whoever needs the pages now does not give their memory to the system."""
         state: Compaction
-        most: uint64_t = ~cython.cast(uint64_t, 0) if max_pages is None else to_u64(max_pages)
         pages: uint64_t = 0
         turns: uint64_t
         c: cython.int
@@ -341,6 +346,7 @@ class ZsClasses(PoolObject):
         if not self.begin_compaction():
             return 0
         state.pages = 0
+        state.to_system = to_system
         try:
             c = self.g.nr
             while c > 0 and state.pages < most:
@@ -358,9 +364,10 @@ class ZsClasses(PoolObject):
                     if status != OK and not self.may_call(status):
                         self.fail(status, 0, 0)
             if state.pages < most:
-                zs_trim(self.ref, self.g, True, cython.address(pages), _LOCK_NS)
-                with cython.nogil:
-                    zs_unback(self.ref)
+                zs_trim(self.ref, self.g, to_system, cython.address(pages), _LOCK_NS)
+                if to_system:
+                    with cython.nogil:
+                        zs_unback(self.ref)
         finally:
             if not self.mapping.closed and not self.ref.gone:
                 compact_unlock(self.ref)

@@ -18,3 +18,4 @@ cdef enum Status:
     TIMED_OUT = -14
     INVALID = -15          # an argument that no pool can serve
     INTERRUPTED = -16      # a signal arrived while waiting
+    OVER_LIMIT = -17       # there is room, but more may not be taken

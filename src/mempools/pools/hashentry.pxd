@@ -23,9 +23,11 @@ cdef enum:
     LARGE_OBJECT = 0x10000
     SMALL_OBJECT = 4096
 
+    ACCESS_BITS = 28           # Entry.times is expiry << ACCESS_BITS | access: see hashclock.py
+
 cdef struct Entry:             # an object of the pool: this, the key, the stored value; constant but for `times`
     uint64_t what              # key bytes | codec << 16 | (KEY_* | ENTRY_SPILLED) << 24 | logical bytes << 32
-    uint64_t times             # 0
+    uint64_t times             # when it ends, when it was read: see hashclock.pxd
     # of a spilled one only, which has LARGE_OBJECT or SMALL_OBJECT bytes:
     uint64_t next              # handle of the first part
     uint64_t stored            # bytes of the stored value
@@ -46,22 +48,27 @@ cdef struct Item:              # an entry, and what is left of its parts
     uint64_t nr_key            # bytes
     uint64_t nr_stored
     uint64_t nr_logical
+    uint64_t kind              # KEY_*
+    uint64_t expiry            # 0: never; see hashclock.pxd
 
 cdef struct Found:             # an entry that is pinned
     Pinned pinned
     Item item
     uint32_t codec
-    uint32_t kind
+    uint64_t times             # of the entry, when it was opened
     const char *bytes          # of key and stored value, as many as are here
     uint64_t nr_here
     uint64_t next              # handle of the first part, 0: none
     uint64_t *slot             # set by index_find: where its word was
     uint64_t word
 
+cdef inline uint64_t expiry_of(uint64_t times) noexcept nogil:
+    return times >> ACCESS_BITS
+
 cdef int entry_open(PoolRef *pool, Geometry *g, uint64_t handle, Found *found) noexcept nogil
 cdef void entry_close(PoolRef *pool, Geometry *g, Found *found) noexcept nogil
 cdef int entry_walk(PoolRef *pool, Geometry *g, Found *found, uint64_t skip, uint64_t nbytes, char *to, const char *other) noexcept nogil
-cdef int entry_new(PoolRef *pool, Geometry *g, Key *key, uint64_t codec, uint64_t nr_logical, const char *data, uint64_t nr_stored, uint64_t size, Item *item, uint64_t timeout_ns) noexcept nogil
+cdef int entry_new(PoolRef *pool, Geometry *g, Key *key, uint64_t codec, uint64_t nr_logical, const char *data, uint64_t nr_stored, uint64_t times, uint64_t size, Item *item, uint64_t timeout_ns) noexcept nogil
 cdef int entry_give(PoolRef *pool, Geometry *g, uint64_t handle, uint64_t parts, uint64_t owner) noexcept nogil
 cdef int entry_retire(PoolRef *pool, Geometry *g, Item *item, uint64_t timeout_ns) noexcept nogil
 cdef uint64_t entry_size(Geometry *g, uint64_t nr) noexcept nogil

@@ -1,8 +1,9 @@
 """L3: the entries of a store: objects of its ZsPool, filled by one process, read by all, moved by compaction.
 
-Guarantee. An entry does not change from the commit that brings it in until it is retired; a reader that has it open reads it
-whole, wherever it is moved before and after. An entry that is too large for one object has parts, each an object; a reader whose
-entry is replaced meanwhile may find a part gone (STALE), and looks again. Process-safe.
+Guarantee. An entry does not change, but for its times (hashclock.py), from the commit that brings it in until it is
+retired; a reader that has it open reads it whole, wherever it is moved before and after. An entry that is too large for one
+object has parts, each an object; a reader whose entry is replaced meanwhile may find a part gone (STALE), and looks again.
+Process-safe.
 Price. A pin for each object that is read; one swap for each that is given.
 
   what runs | beside open, walk                                           | beside compaction
@@ -114,7 +115,7 @@ def unpin(pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), pinned: cy
 @cython.exceptval(check=False)
 def parse(found: cython.pointer(Found)) -> cython.int:
     """What a pinned object says that it is: OK, or CORRUPT. Relaxed, as all reading of entries: whoever has found one finds it
-    filled, by [F:zspin.leave] of who filled it, and by the pin; and it does not change."""
+    filled, by [F:zspin.leave] of who filled it, and by the pin; and it does not change, but for its times."""
     entry: cython.pointer(Entry) = cython.cast(cython.pointer(Entry), found.pinned.object)
     item: cython.pointer(Item) = cython.address(found.item)
     header: uint64_t = ENTRY_BYTES
@@ -128,7 +129,9 @@ def parse(found: cython.pointer(Found)) -> cython.int:
     item.parts = item.size = 0
     item.at = ENTRY_BYTES
     found.codec = what >> 16 & 0xFF
-    found.kind = what >> 24 & 0x7F
+    item.kind = what >> 24 & 0x7F
+    found.times = read_once(cython.address(entry.times), b"hashentry.open")
+    item.expiry = expiry_of(found.times)
     found.next = 0
     if what >> 24 & ENTRY_SPILLED:
         item.size = found.pinned.nbytes
@@ -295,6 +298,7 @@ def entry_new(
     nr_logical: uint64_t,
     data: cython.pointer(cython.const[cython.char]),
     nr_stored: uint64_t,
+    times: uint64_t,
     size: uint64_t,
     item: cython.pointer(Item),
     timeout_ns: uint64_t,
@@ -312,6 +316,8 @@ def entry_new(
     item.nr_key = key.nbytes
     item.nr_stored = nr_stored
     item.nr_logical = nr_logical
+    item.kind = key.kind
+    item.expiry = expiry_of(times)
     while item.parts < parts:  # the last part first, for each names the next one
         here = nr - (size - SPILLED_BYTES) - (parts - 1 - item.parts) * (size - PART_BYTES)
         status = new_object(pool, g, PART_BYTES + here, cython.address(pinned), timeout_ns)
@@ -334,7 +340,7 @@ def entry_new(
         key.nbytes | codec << 16 | (key.kind | (ENTRY_SPILLED if parts else 0)) << 24 | nr_logical << 32,
         b"hashentry.fill",
     )
-    write_once(cython.address(entry.times), 0, b"hashentry.fill")
+    write_once(cython.address(entry.times), times, b"hashentry.fill")
     if parts:
         write_once(cython.address(entry.next), item.handle, b"hashentry.fill")
         write_once(cython.address(entry.stored), nr_stored, b"hashentry.fill")

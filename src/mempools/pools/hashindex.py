@@ -140,7 +140,7 @@ def entry_hash(
     at: uint64_t = 0
     here: uint64_t
     status: cython.int
-    hash[0] = hash_begin(pool, found.item.nr_key, found.kind)
+    hash[0] = hash_begin(pool, found.item.nr_key, found.item.kind)
     while at < found.item.nr_key:
         here = found.item.nr_key - at if found.item.nr_key - at < 256 else 256
         status = entry_walk(pool, g, found, at, here, piece, cython.NULL)
@@ -173,7 +173,7 @@ def match(
     if status != OK:
         return status
     status = NOT_FOUND
-    if found.item.nr_key == key.nbytes and found.kind == key.kind:
+    if found.item.nr_key == key.nbytes and found.item.kind == key.kind:
         status = entry_walk(pool, g, found, 0, key.nbytes, cython.NULL, key.data)
     if status == OK:
         found.slot = slot

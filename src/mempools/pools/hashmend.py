@@ -19,13 +19,13 @@ from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.mempools.layout.recovery import register_mend
 from cython.cimports.mempools.layout.refs import ArenaRef, PoolRef
 from cython.cimports.mempools.layout.structs import KIND_STORE
-from cython.cimports.mempools.machine.atomics import read_once, this_module_step, window, write_once
+from cython.cimports.mempools.machine.atomics import read_once, this_module_step, window, write_once, write_once32
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.owners import OWNER_STRUCT
 from cython.cimports.mempools.parts.robustlock import robust_holder, robust_unlock
 from cython.cimports.mempools.parts.status import BUSY, CORRUPT, OK, TABLE_FULL
 from cython.cimports.mempools.pools.genpool import genpool_transfer
-from cython.cimports.mempools.pools.hashcommit import count_entry
+from cython.cimports.mempools.pools.hashcommit import add, count_entry, counted
 from cython.cimports.mempools.pools.hashentry import Found, entry_close, entry_give, entry_open
 from cython.cimports.mempools.pools.hashsplit import clear_moved
 from cython.cimports.mempools.pools.hashtable import (
@@ -33,6 +33,7 @@ from cython.cimports.mempools.pools.hashtable import (
     NR_LINE_SLOTS,
     NR_STRIPES,
     OP_DELETE,
+    OP_EXPIRY,
     OP_NONE,
     OP_PUT,
     OP_SPLIT,
@@ -75,6 +76,7 @@ def recount_chain(
                 continue
             status = entry_open(pool, g, handle_in(word), cython.address(found))
             if status == OK:
+                add(cython.address(stripe.stored), counted(cython.address(found.item)))
                 count_entry(g, stripe, cython.address(found.item), 1)
                 entry_close(pool, g, cython.address(found))
             elif status == TABLE_FULL:
@@ -99,6 +101,7 @@ def recount(
     write_once(cython.address(stripe.stored), 0, b"hashmend.recount")
     write_once(cython.address(stripe.taken), 0, b"hashmend.recount")
     write_once(cython.address(stripe.objects), 0, b"hashmend.recount")
+    write_once32(cython.address(stripe.expiring), 0, b"hashmend.recount")
     while bucket < nr and status == OK:
         status = recount_chain(pool, g, stripe, bucket_line(pool, bucket))
         bucket += NR_STRIPES
@@ -146,7 +149,11 @@ def mend_stripe(
     status: cython.int = OK
     mend_line(pool, stripe)
     if op & 0xFF == OP_PUT or op & 0xFF == OP_DELETE:
+        # It may have taken bytes and not committed, or committed and not given any: before the journal goes.
+        write_once(cython.address(index_root(pool).recount), 1, b"hashmend.limit")
         status = mend_commit(pool, g, stripe, index, op, slot)
+    elif op & 0xFF == OP_EXPIRY:
+        status = recount(pool, g, stripe, index)
     elif op & 0xFF == OP_SPLIT and bucket >= FIRST_BUCKETS and index_nr_buckets(pool) > bucket:
         clear_moved(pool, bucket)
     window(b"D:hashmend.mended")

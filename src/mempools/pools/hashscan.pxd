@@ -12,6 +12,9 @@ cdef struct IndexStats:
     uint64_t stored
     uint64_t taken
     uint64_t objects
+    uint64_t expiring
+    uint64_t evictions
+    uint64_t expirations
 
 cdef struct IndexReport:       # what index_check_stripe found: numbers of entries, or of words
     uint64_t entries
@@ -25,9 +28,10 @@ cdef struct IndexReport:       # what index_check_stripe found: numbers of entri
 
 cdef void index_stats(PoolRef *pool, IndexStats *stats) noexcept nogil
 cdef uint64_t index_table_nbytes(PoolRef *pool) noexcept nogil
-# Copies the keys from cursor[0] on as records: u32 of (KEY_* << 16 | length), then the key. OK: the buffer has used[0]
+# Copies the keys that have not expired by `now`, from cursor[0] on, as records: u32 of (KEY_* << 16 | length), then the key. OK: the buffer has used[0]
 # bytes, cursor[0] moved on, over `most` buckets at most; EXHAUSTED: not one bucket fits, used[0] bytes are needed; else as of index_lock and zs_pin.
-cdef int index_scan(PoolRef *pool, Geometry *g, uint64_t *cursor, char *buffer, uint64_t nbytes, uint64_t *used, uint64_t most, uint64_t timeout_ns) noexcept nogil
+cdef int index_scan(PoolRef *pool, Geometry *g, uint64_t *cursor, uint64_t now, char *buffer, uint64_t nbytes, uint64_t *used, uint64_t most, uint64_t timeout_ns) noexcept nogil
 cdef int index_check_stripe(PoolRef *pool, Geometry *g, uint64_t stripe, IndexReport *report, uint64_t timeout_ns) noexcept nogil
-# Under all locks: OK with the objects that the entries have and those that the pool gives the structure.
-cdef int index_check_objects(PoolRef *pool, uint64_t *of_entries, uint64_t *of_pool, uint64_t timeout_ns) noexcept nogil
+# Under all locks: OK with the objects that the entries have and those that the pool gives the structure, and by how much a store
+# with a limit counts more bytes than its values have.
+cdef int index_check_objects(PoolRef *pool, uint64_t *of_entries, uint64_t *of_pool, uint64_t *too_many, uint64_t timeout_ns) noexcept nogil

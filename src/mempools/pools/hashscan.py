@@ -20,13 +20,15 @@ from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy
 from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.layout.structs import NR_SLOTS
-from cython.cimports.mempools.machine.atomics import read_once, this_module_step
+from cython.cimports.mempools.machine.atomics import read_once, read_once32, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.owners import OWNER_STRUCT
 from cython.cimports.mempools.parts.status import CORRUPT, EXHAUSTED, OK, TABLE_FULL
-from cython.cimports.mempools.pools.hashcommit import count_entry, index_lock, index_unlock
+from cython.cimports.mempools.pools.hashclock import has_expired
+from cython.cimports.mempools.pools.hashcommit import count_entry, counted, index_lock, index_unlock
 from cython.cimports.mempools.pools.hashentry import Found, entry_close, entry_open, entry_walk
 from cython.cimports.mempools.pools.hashindex import entry_hash
+from cython.cimports.mempools.pools.hashlimit import all_lock, all_unlock, index_bytes, index_limit, may_be_more
 from cython.cimports.mempools.pools.hashtable import (
     NR_LINE_SLOTS,
     NR_STRIPES,
@@ -66,6 +68,7 @@ def index_stats(pool: cython.pointer(PoolRef), stats: cython.pointer(IndexStats)
     stripe: cython.pointer(Stripe)
     i: uint64_t
     stats.count = stats.logical = stats.stored = stats.taken = stats.objects = 0
+    stats.expiring = stats.evictions = stats.expirations = 0
     for i in range(NR_STRIPES):  # relaxed: statistics
         stripe = cython.address(root.stripes[i])
         stats.count += read_once(cython.address(stripe.count), b"hashscan.stats")
@@ -73,6 +76,9 @@ def index_stats(pool: cython.pointer(PoolRef), stats: cython.pointer(IndexStats)
         stats.stored += read_once(cython.address(stripe.stored), b"hashscan.stats")
         stats.taken += read_once(cython.address(stripe.taken), b"hashscan.stats")
         stats.objects += read_once(cython.address(stripe.objects), b"hashscan.stats")
+        stats.expiring += read_once32(cython.address(stripe.expiring), b"hashscan.stats")
+        stats.evictions += read_once(cython.address(stripe.evictions), b"hashscan.stats")
+        stats.expirations += read_once(cython.address(stripe.expirations), b"hashscan.stats")
 
 
 @cython.cfunc
@@ -109,18 +115,23 @@ def copy_key(
     pool: cython.pointer(PoolRef),
     g: cython.pointer(Geometry),
     handle: uint64_t,
+    now: uint64_t,
     buffer: cython.p_char,
     nbytes: uint64_t,
     used: cython.pointer(uint64_t),
 ) -> cython.int:
-    """The record of one key behind used[0], which becomes what is needed, if there is room or not."""
+    """The record of one key behind used[0], which becomes what is needed, if there is room or not; nothing for one that has
+    expired."""
     found: Found
     record: uint32_t
     status: cython.int = entry_open(pool, g, handle, cython.address(found))
     if status != OK:
         return status if status == TABLE_FULL else CORRUPT
+    if has_expired(found.item.expiry, now):
+        entry_close(pool, g, cython.address(found))
+        return OK
     if used[0] + 4 + found.item.nr_key <= nbytes:
-        record = found.kind << 16 | cython.cast(uint32_t, found.item.nr_key)
+        record = found.item.kind << 16 | cython.cast(uint32_t, found.item.nr_key)
         memcpy(buffer + used[0], cython.address(record), 4)
         status = entry_walk(pool, g, cython.address(found), 0, found.item.nr_key, buffer + used[0] + 4, cython.NULL)
     used[0] += 4 + found.item.nr_key
@@ -135,6 +146,7 @@ def copy_bucket(
     pool: cython.pointer(PoolRef),
     g: cython.pointer(Geometry),
     bucket: uint64_t,
+    now: uint64_t,
     buffer: cython.p_char,
     nbytes: uint64_t,
     used: cython.pointer(uint64_t),
@@ -150,7 +162,7 @@ def copy_bucket(
         for i in range(NR_LINE_SLOTS):
             word = read_once(line + i, b"hashscan.copy")
             if word != 0:
-                status = copy_key(pool, g, handle_in(word), buffer, nbytes, used)
+                status = copy_key(pool, g, handle_in(word), now, buffer, nbytes, used)
                 if status != OK:
                     return status
         steps += 1
@@ -190,6 +202,7 @@ def index_scan(
     pool: cython.pointer(PoolRef),
     g: cython.pointer(Geometry),
     cursor: cython.pointer(uint64_t),
+    now: uint64_t,
     buffer: cython.p_char,
     nbytes: uint64_t,
     used: cython.pointer(uint64_t),
@@ -212,7 +225,7 @@ def index_scan(
         # All splits of this stripe are over, and seen: others do not change what bucket the hash has.
         nr = index_nr_buckets(pool)
         bucket = bucket_of(hash, nr)
-        status = copy_bucket(pool, g, bucket, buffer + used[0], nbytes - used[0], cython.address(here))
+        status = copy_bucket(pool, g, bucket, now, buffer + used[0], nbytes - used[0], cython.address(here))
         index_unlock(pool, stripe)
         if status != OK:
             return OK if used[0] else status
@@ -293,7 +306,9 @@ def check_slot(
     ):
         report.misplaced += 1
         report.bad_bucket = bucket
+    sums.stored += counted(cython.address(found.item))
     count_entry(g, sums, cython.address(found.item), 1)
+    report.entries += 1
     entry_close(pool, g, cython.address(found))
     return OK
 
@@ -345,17 +360,17 @@ def index_check_stripe(
     status: cython.int = index_lock(pool, stripe, timeout_ns)
     if status != OK:
         return status
-    sums.count = sums.logical = sums.stored = sums.taken = sums.objects = 0
+    sums.count = sums.logical = sums.stored = sums.taken = sums.objects = sums.expiring = 0
     while bucket < index_nr_buckets(pool) and status == OK:
         status = check_bucket(pool, g, bucket, report, cython.address(sums))
         bucket += NR_STRIPES
     if status == OK:
-        report.entries += sums.count
         report.bad_counts += sums.count != read_once(cython.address(stripe.count), b"hashscan.check")
         report.bad_counts += sums.logical != read_once(cython.address(stripe.logical), b"hashscan.check")
         report.bad_counts += sums.stored != read_once(cython.address(stripe.stored), b"hashscan.check")
         report.bad_counts += sums.taken != read_once(cython.address(stripe.taken), b"hashscan.check")
         report.bad_counts += sums.objects != read_once(cython.address(stripe.objects), b"hashscan.check")
+        report.bad_counts += sums.expiring != read_once32(cython.address(stripe.expiring), b"hashscan.check")
     index_unlock(pool, stripe)
     return status
 
@@ -386,20 +401,17 @@ def index_check_objects(
     pool: cython.pointer(PoolRef),
     of_entries: cython.pointer(uint64_t),
     of_pool: cython.pointer(uint64_t),
+    too_many: cython.pointer(uint64_t),
     timeout_ns: uint64_t,
 ) -> cython.int:
-    root: cython.pointer(IndexRoot) = index_root(pool)
     stats: IndexStats
-    locked: uint64_t = 0
-    status: cython.int = OK
-    while locked < NR_STRIPES and status == OK:
-        status = index_lock(pool, cython.address(root.stripes[locked]), timeout_ns)
-        locked += status == OK
+    status: cython.int = all_lock(pool, timeout_ns)
     if status == OK:
         index_stats(pool, cython.address(stats))
         of_entries[0] = stats.objects
         of_pool[0] = count_kept(pool)
-    while locked > 0:
-        locked -= 1
-        index_unlock(pool, cython.address(root.stripes[locked]))
+        too_many[0] = index_bytes(pool) - stats.stored if index_limit(pool) else 0
+        if may_be_more(pool) and too_many[0] >> 63 == 0:
+            too_many[0] = 0
+        all_unlock(pool, NR_STRIPES)
     return status

@@ -32,6 +32,14 @@ cdef enum:
     OP_PUT = 1
     OP_DELETE = 2
     OP_SPLIT = 3
+    OP_EXPIRY = 4              # an entry gets another expiry
+
+    # IndexRoot.bound
+    BOUND_EVICT = 56
+    MAX_LIMIT = 0xFFFFFFFFFFFFFF
+
+cdef enum BoundBits:
+    BOUND_CHOSEN = 0x8000000000000000
 
 cdef enum LineBits:
     LINE_END = 0x8000000000000000
@@ -39,7 +47,7 @@ cdef enum LineBits:
 cdef struct Stripe:            # 128 bytes
     # written under the lock: it, and the journal, what its holder is at, read by recovery only
     uint32_t lock
-    uint32_t pad1
+    uint32_t expiring          # statistics, as below: entries that have an expiry
     uint64_t op
     uint64_t link              # OP_PUT, OP_DELETE: offset of the slot
     uint64_t new               # the slot's words: what it becomes, what it was
@@ -47,25 +55,31 @@ cdef struct Stripe:            # 128 bytes
     uint64_t bucket            # OP_SPLIT: the bucket that comes into being
     uint64_t line              # whatever the op: a further line that is being taken, + 1
     uint64_t line_bucket       # for whose chain
-    # statistics, written under the lock, read by everyone; all but `changes` the sum over the stripe's entries
+    # statistics, written under the lock, read by everyone; sums over the stripe's entries, the first three without KEY_RESERVED
     uint64_t count
     uint64_t logical           # bytes of the values
     uint64_t stored            # bytes of the values as they are stored
     uint64_t taken             # bytes of the slots of their zspages
     uint64_t objects           # entries and parts
+    # likewise, and nobody counts them again
     uint64_t changes           # commits, ever
-    uint64_t pad3[2]
+    uint64_t evictions         # entries that went because others needed their place, ever
+    uint64_t expirations       # expired entries that were taken away, ever
 
 cdef struct IndexRoot:         # all zero is an empty index
     uint64_t codec             # the store's own codec: 0 until chosen, see index_choose_codec
+    uint64_t bound             # 0 until chosen; then BOUND_CHOSEN | EVICT_* << BOUND_EVICT | limit, 0: none. See hashlimit.py
     uint64_t splits            # buckets beyond FIRST_BUCKETS
     uint64_t next_line         # where to look for a further line: a hint
     uint64_t dictionary        # number of the current one, 0: none; see objects/storewords.py
-    uint64_t pad1[4]
+    uint64_t recount           # not 0: `bytes` may be too high
+    uint64_t pad1[2]
     # offsets of the tables' segments, 0: none yet; then constant. Segment 0 is in the root, segment k has 4096 << k bytes.
     uint64_t buckets[NR_SEGMENTS]
     uint64_t lines[NR_SEGMENTS]
     uint64_t pad2[6]
+    uint64_t bytes             # of a store with a limit: what its values have as stored, and what is coming in. By whoever has a stripe's lock
+    uint64_t pad3[7]
     Stripe stripes[NR_STRIPES]
     uint64_t first_buckets[FIRST_BUCKETS * LINE_WORDS]
     uint64_t first_lines[FIRST_BUCKETS * LINE_WORDS]

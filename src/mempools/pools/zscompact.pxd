@@ -11,6 +11,7 @@ cdef struct Compaction:        # of one class, in the compacting thread's own me
     uint64_t passed[MAX_PASSED]     # zspages in which somebody reads: index + 1
     uint64_t nr_passed
     uint64_t pages             # given back so far
+    bint to_system             # their memory, too
 
 cdef uint64_t can_compact(PoolRef *pool, Geometry *g, uint64_t c) noexcept nogil
 # OK: there may be more to do, call again; NOT_FOUND: no more; or what the lock says, or CORRUPT.

@@ -306,7 +306,7 @@ def compact_turn(
     status = turn_locked(pool, g, c, state, cython.address(block))
     class_unlock(pool, c)
     if block:
-        end_block(pool, block, nbytes, True)
+        end_block(pool, block, nbytes, state.to_system)
         state.pages += g.shapes[c].pages
         fetch_add_relaxed(cython.address(zs_root(pool).pages_compacted), g.shapes[c].pages, b"zscompact.count")
     return status

@@ -43,6 +43,7 @@ from cython.cimports.mempools.parts.status import OK, STALE, TIMED_OUT
 from cython.cimports.mempools.pools.hashcommit import index_put
 from cython.cimports.mempools.pools.hashentry import (
     ENTRY_BYTES,
+    KEY_BYTES,
     SMALL_OBJECT,
     Found,
     Item,
@@ -76,6 +77,8 @@ def take_item(item: cython.pointer(Item), handle: uint64_t) -> cython.void:
     item.size = SMALL_OBJECT
     item.nr_key = _KEY
     item.nr_stored = item.nr_logical = _VALUE
+    item.kind = KEY_BYTES
+    item.expiry = 0
 
 
 @cython.cfunc
@@ -97,6 +100,7 @@ def give_value(stage: cython.pointer(Stage), n: cython.int, mark: uint64_t) -> c
             _VALUE,
             cython.cast(cython.p_char, _data),
             _VALUE,
+            0,
             SMALL_OBJECT,
             cython.address(item),
             _SLICE,
@@ -127,6 +131,7 @@ def put_value(actor: cython.pointer(Actor), n: cython.int) -> cython.void:
             cython.address(key),
             cython.address(item),
             False,
+            0,
             _SLICE,
             cython.address(old),
         )

@@ -13,10 +13,13 @@ cdef enum:
     LEFT = 1
     IF_ABSENT = 2
 
+    NOW = 10                   # the time, as expiries are counted
+
     LINES = 2                  # a bucket of another stripe than the keys'
 
 cdef Geometry *geometry() noexcept nogil
 cdef uint64_t class_() noexcept nogil
+cdef void find_key(Actor *actor, int which, uint64_t bucket) noexcept nogil
 cdef int new_item(Actor *actor, int which, uint64_t mark, Item *item) noexcept nogil
 cdef int give_item(Stage *stage, int cpu, int n, int which, uint64_t mark) noexcept nogil
 cdef Stage *set_store(Engine *e, char *memory, uint64_t splits, uint64_t bucket) noexcept nogil
@@ -32,6 +35,7 @@ cdef void delete_a(void *arg) noexcept nogil
 cdef void delete_a_left(void *arg) noexcept nogil
 cdef void get_a(void *arg) noexcept nogil
 cdef void get_always(void *arg) noexcept nogil
+cdef void move_a(void *arg) noexcept nogil
 cdef void split(void *arg) noexcept nogil
 cdef const char *store_wrong(Stage *stage, uint64_t nr) noexcept nogil
 cdef const char *final_a(void *arg) noexcept nogil

@@ -32,7 +32,7 @@ from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.layout.structs import KIND_STORE
 from cython.cimports.mempools.machine.atomics import read_once, this_module_step, write_once
 from cython.cimports.mempools.machine.hooks import register_module
-from cython.cimports.mempools.parts.status import BUSY, NOT_FOUND, OK, TIMED_OUT
+from cython.cimports.mempools.parts.status import BUSY, NOT_FOUND, OK, OVER_LIMIT, TIMED_OUT
 from cython.cimports.mempools.pools.hashcommit import index_delete, index_put
 from cython.cimports.mempools.pools.hashentry import (
     ENTRY_BYTES,
@@ -64,9 +64,10 @@ from cython.cimports.mempools.pools.hashtable import (
     index_root_nbytes,
     next_line,
 )
+from cython.cimports.mempools.pools.zscompact import move_locked
 from cython.cimports.mempools.pools.zsgeometry import Geometry, class_of, geometry_of
 from cython.cimports.mempools.pools.zsmend import ClassReport, report_wrong, zs_check
-from cython.cimports.mempools.pools.zspage import zspage_of
+from cython.cimports.mempools.pools.zspage import class_lock, class_unlock, regroup_locked, zspage_of
 from cython.cimports.mempools.pools.zstable import (
     ZS_SHIFT,
     cell_slot,
@@ -153,6 +154,7 @@ def new_item(actor: cython.pointer(Actor), which: cython.int, mark: uint64_t, it
             _VALUE,
             cython.cast(cython.p_char, _data),
             _FULL,
+            0,
             LARGE_OBJECT,
             item,
             FOREVER,
@@ -214,7 +216,9 @@ def set_store(e: cython.pointer(Engine), memory: cython.p_char, splits: uint64_t
     take_key(cython.address(stage.actors[0]), cython.address(key), 0)
     if (
         new_item(cython.address(stage.actors[0]), 0, 1, cython.address(item)) != 0
-        or index_put(pool, geometry(), cython.address(key), cython.address(item), False, FOREVER, cython.address(old))
+        or index_put(
+            pool, geometry(), cython.address(key), cython.address(item), False, 0, FOREVER, cython.address(old)
+        )
         != OK
     ):
         return cython.NULL
@@ -269,8 +273,8 @@ def end_item(actor: cython.pointer(Actor), item: cython.pointer(Item)) -> cython
 @cython.nogil
 @cython.exceptval(check=False)
 def put(actor: cython.pointer(Actor), which: cython.int, n: cython.int, how: cython.int) -> cython.int:
-    """The actor's n-th entry: OK, BUSY if there was one and must not be (IF_ABSENT). What goes out is retired, unless it is
-    LEFT: then it stays the actor's own, in found[LEFT_ITEM]."""
+    """The actor's n-th entry: OK, OVER_LIMIT, BUSY if there was one that has not expired by NOW, and must not be
+    (IF_ABSENT). What goes out is retired, unless it is LEFT: then it stays the actor's own, in found[LEFT_ITEM]."""
     key: Key
     old: Item
     item: Item
@@ -280,6 +284,8 @@ def put(actor: cython.pointer(Actor), which: cython.int, n: cython.int, how: cyt
     item.at = ENTRY_BYTES
     item.nr_key = _KEY
     item.nr_stored = item.nr_logical = _VALUE
+    item.kind = KEY_BYTES
+    item.expiry = 0
     take_key(actor, cython.address(key), which)
     while status == TIMED_OUT:
         status = index_put(
@@ -288,10 +294,11 @@ def put(actor: cython.pointer(Actor), which: cython.int, n: cython.int, how: cyt
             cython.address(key),
             cython.address(item),
             how == IF_ABSENT,
+            NOW,
             _SLICE,
             cython.address(old),
         )
-    if status == BUSY:
+    if status == BUSY or status == OVER_LIMIT:
         end_item(actor, cython.address(item))
     elif status != OK:
         engine_fail(b"a writer finds the index damaged")
@@ -413,6 +420,21 @@ def split(arg: cython.p_void) -> cython.void:
     me(stage_of(arg)).status = index_split(cython.address(me(stage_of(arg)).pool), geometry())
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def move_a(arg: cython.p_void) -> cython.void:
+    """Whatever is in the first slot goes to another zspage: A's first entry, if it is there still."""
+    pool: cython.pointer(PoolRef) = cython.address(me(stage_of(arg)).pool)
+    c: uint64_t = class_()
+    while class_lock(pool, c, _SLICE) != OK:
+        pass
+    move_locked(pool, geometry(), c, 0, 0, 1)
+    regroup_locked(pool, geometry(), c, 1, zspage_of(pool, geometry(), c, 1))
+    regroup_locked(pool, geometry(), c, 0, zspage_of(pool, geometry(), c, 0))
+    class_unlock(pool, c)
+
+
 # ---- end conditions
 
 
@@ -427,6 +449,7 @@ def store_wrong(stage: cython.pointer(Stage), nr: uint64_t) -> cython.p_const_ch
     classes: ClassReport
     of_entries: uint64_t = 0
     of_pool: uint64_t = 0
+    too_many: uint64_t = 0
     memset(cython.address(report), 0, cython.sizeof(IndexReport))
     if index_check_stripe(pool, geometry(), _nr[0] % NR_STRIPES, cython.address(report), 0) != OK:
         return b"a stripe's lock is still held"
@@ -440,8 +463,14 @@ def store_wrong(stage: cython.pointer(Stage), nr: uint64_t) -> cython.p_const_ch
         return b"an entry is missing, or there is one too many"
     if report.bad_counts:
         return b"the counts differ from the entries' sums"
-    if index_check_objects(pool, cython.address(of_entries), cython.address(of_pool), 0) != OK or of_entries != of_pool:
+    if (
+        index_check_objects(pool, cython.address(of_entries), cython.address(of_pool), cython.address(too_many), 0)
+        != OK
+        or of_entries != of_pool
+    ):
         return b"objects are the store's that no entry has"
+    if too_many:
+        return b"a store with a limit counts more or fewer bytes than there are"
     if zs_check(pool, geometry(), class_(), cython.address(classes), 0) != OK:
         return b"the class is still locked"
     if report_wrong(cython.address(classes)):

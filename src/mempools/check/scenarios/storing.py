@@ -26,7 +26,6 @@ from cython.cimports.mempools.check.scenarios.storestage import (
     LEFT,
     LINES,
     RETIRED,
-    class_,
     delete,
     delete_a,
     end_left,
@@ -41,6 +40,7 @@ from cython.cimports.mempools.check.scenarios.storestage import (
     key_word,
     lines_of,
     lines_taken,
+    move_a,
     put,
     put_a,
     put_a_left,
@@ -50,7 +50,6 @@ from cython.cimports.mempools.check.scenarios.storestage import (
 )
 from cython.cimports.mempools.check.scenes import register_scene
 from cython.cimports.mempools.check.state import Engine
-from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.machine.atomics import copy, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.status import OK, TIMED_OUT
@@ -58,8 +57,6 @@ from cython.cimports.mempools.pools.hashentry import ENTRY_BYTES
 from cython.cimports.mempools.pools.hashscan import SCAN_END, index_scan
 from cython.cimports.mempools.pools.hashtable import FIRST_BUCKETS, free_slot, index_nr_buckets
 from cython.cimports.mempools.pools.zsalloc import zs_alloc
-from cython.cimports.mempools.pools.zscompact import move_locked
-from cython.cimports.mempools.pools.zspage import class_lock, class_unlock, regroup_locked, zspage_of
 from cython.cimports.mempools.pools.zspin import Pinned, zs_pin, zs_unpin
 
 register_module(cython.address(this_module_step))
@@ -86,7 +83,15 @@ def scan(actor: cython.pointer(Actor)) -> uint64_t:
     status: cython.int
     while cursor < SCAN_END // FIRST_BUCKETS:
         status = index_scan(
-            cython.address(actor.pool), geometry(), cython.address(cursor), records, 24, cython.address(used), 1, _SLICE
+            cython.address(actor.pool),
+            geometry(),
+            cython.address(cursor),
+            0,
+            records,
+            24,
+            cython.address(used),
+            1,
+            _SLICE,
         )
         if status == TIMED_OUT:
             continue
@@ -198,21 +203,6 @@ def scan_always(arg: cython.p_void) -> cython.void:
 def scan_once(arg: cython.p_void) -> cython.void:
     if scan(me(stage_of(arg))) > 1:
         engine_fail(b"a scan sees a key twice")
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def move_a(arg: cython.p_void) -> cython.void:
-    """Whatever is in the first slot goes to another zspage: A's first entry, if it is there still."""
-    pool: cython.pointer(PoolRef) = cython.address(me(stage_of(arg)).pool)
-    c: uint64_t = class_()
-    while class_lock(pool, c, _SLICE) != OK:
-        pass
-    move_locked(pool, geometry(), c, 0, 0, 1)
-    regroup_locked(pool, geometry(), c, 1, zspage_of(pool, geometry(), c, 1))
-    regroup_locked(pool, geometry(), c, 0, zspage_of(pool, geometry(), c, 0))
-    class_unlock(pool, c)
 
 
 @cython.cfunc
