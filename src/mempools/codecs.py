@@ -28,6 +28,9 @@ _PARAMETER_ZERO = 1 << 23
 
 
 class Codec(Protocol):
+    """May also have `fill(data, buffer, nbytes)`, which decompresses into a buffer of exactly nbytes, keeps no view of either,
+    and returns how many bytes it wrote: a Store then lets it read the value where it lies, without a copy."""
+
     name: str
     id: int
 
@@ -70,17 +73,17 @@ class _Lz4:
         except ImportError as error:
             raise CodecMissing("codec 'lz4' needs the package cramjam: pip install 'mempools[lz4]'") from error
         self._compress = lz4.compress_block
-        self._decompress_into = lz4.decompress_block_into
+        self.fill = lz4.decompress_block_into
 
     def compress(self, data: Any, /) -> Any:
         return self._compress(data, store_size=False)
 
     def decompress(self, data: Any, nbytes: int, /) -> bytes:
         # Not decompress_block: when fewer bytes come out than it was told, it fills up with zeros.
-        return filled(self._decompress_into, data, nbytes)
+        return filled(self.fill, data, nbytes)
 
     def decompress_into(self, data: Any, buffer: Any, /) -> None:
-        if self._decompress_into(data, buffer, len(buffer)) != len(buffer):
+        if self.fill(data, buffer, len(buffer)) != len(buffer):
             raise ValueError(f"fewer than {len(buffer)} bytes came out")
 
 

@@ -65,11 +65,14 @@ class Store(MutableMapping[Key, bytes]):
 
     def __init__(self, index: StoreIndex, codec: codecs.Codec) -> None:
         self._index = index
-        self._get_stored = index.get
+        self._get_filled = index.get_filled
         self._put_stored = index.put
         self._codec = codec
         self._number = codec.id
         self._compress = codec.compress
+        self._fill = getattr(
+            codec, "fill", None
+        )  # of some codecs: decompresses into a buffer, and returns how many bytes
         self._dictionaries = Dictionaries(index, codec)
         self._ttl: float | None = None
 
@@ -94,7 +97,9 @@ class Store(MutableMapping[Key, bytes]):
     # ---- the mapping
 
     def __getitem__(self, key: Key) -> bytes:
-        found = self._get_stored(key)
+        found = self._get_filled(key, self._number, self._fill)
+        if type(found) is bytes:
+            return found
         if found is None:
             raise KeyError(key)
         return self._decode(key, *found) if found[0] else found[2]
@@ -235,7 +240,7 @@ class Store(MutableMapping[Key, bytes]):
         KeyError if there is none, ValueError if the buffer is too small (it may have changed). While others replace the value,
         the buffer holds anything until the call returns. Thread-safe, process-safe; takes no lock.
         """
-        found = self._index.get_raw_into(key, buffer)
+        found = self._index.get_raw_into(key, buffer, self._number, self._fill)
         if found is None:
             raise KeyError(key)
         number, nbytes, stored = found

@@ -1,9 +1,10 @@
 import sys
 import threading
+import zlib
 
 import pytest
 
-from mempools import codecs
+from mempools import Arena, codecs
 from mempools.errors import PoolError
 from mempools.objects.filled import filled
 
@@ -120,6 +121,63 @@ def test_register(clean_registry):
     assert "reversed" in codecs.names()
     with pytest.raises(ValueError, match="already"):
         codecs.register(Reversed())
+
+
+class InPlace:
+    """Reads what is stored where it lies; keeps a view of it, or fails, if it is told to."""
+
+    name = "inplace"
+    id = 201
+
+    def __init__(self):
+        self.mode = "good"
+        self.kept = []
+
+    def compress(self, data):
+        return zlib.compress(data)
+
+    def decompress(self, data, nbytes):
+        return zlib.decompress(data)
+
+    def decompress_into(self, data, buffer):
+        buffer[:] = zlib.decompress(data)
+
+    def fill(self, data, buffer, nbytes):
+        value = zlib.decompress(data)
+        memoryview(buffer)[:] = value
+        if self.mode == "keeps its source":
+            self.kept.append(memoryview(data))
+        if self.mode == "keeps its buffer":
+            self.kept.append(memoryview(buffer))
+        if self.mode == "raises":
+            raise RuntimeError
+        return nbytes - (self.mode == "writes less")
+
+
+@pytest.mark.parametrize("mode", ["good", "keeps its source", "keeps its buffer", "raises", "writes less"])
+@pytest.mark.parametrize("nbytes", [300, 50_000, 200_000])
+def test_a_codec_may_read_where_the_bytes_lie(clean_registry, mode, nbytes):
+    codec = InPlace()
+    codecs.register(codec)
+    store = Arena.anonymous("2M").store("values", codec="inplace")
+    value = bytes(range(200)) * (nbytes // 200)
+    store["k"] = value
+    stored = zlib.compress(value)
+    codec.mode = mode
+    assert store["k"] == value
+    buffer = bytearray(nbytes + 3)
+    assert store.get_into("k", buffer) == len(value)
+    assert buffer[: len(value)] == value
+    with pytest.raises(ValueError, match="the buffer only"):
+        store.get_into("k", bytearray(len(value) - 1))
+    store["k"] = b"new"
+    assert store["k"] == b"new"
+    store.compact()
+    if mode == "keeps its source":
+        assert all(view == stored for view in codec.kept), "an entry that is looked at stays"
+        codec.kept.clear()
+    else:
+        store.check()
 
 
 @pytest.mark.parametrize(("name", "number"), [("mine", 3), ("mine", 256), ("lz4", 200), ("a:b", 200), ("", 200)])

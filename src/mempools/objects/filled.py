@@ -1,4 +1,5 @@
-"""L4: bytes that a codec writes straight into, instead of a bytearray that is zeroed first and copied afterwards."""
+"""L4: bytes that a codec writes straight into, instead of a bytearray that is zeroed first and copied afterwards, and memory that
+it reads where it is."""
 
 import cython
 
@@ -10,30 +11,46 @@ from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringA
 
 
 @cython.final
-@cython.internal
 @cython.cclass
 class Room:
-    """The memory of bytes that nobody has seen yet, as a writable buffer."""
-
-    made: bytes
-    nr_views: cython.int
+    """Memory as a buffer: of bytes that nobody has seen yet, to be written, or of something else, to be read."""
 
     def __getbuffer__(self, buffer: cython.pointer(Py_buffer), flags: cython.int):
-        PyBuffer_FillInfo(buffer, self, PyBytes_AS_STRING(self.made), len(self.made), False, flags)
+        PyBuffer_FillInfo(buffer, self, self.memory, self.nbytes, self.made is None, flags)
         self.nr_views += 1
 
     def __releasebuffer__(self, buffer: cython.pointer(Py_buffer)):
         self.nr_views -= 1
 
 
+@cython.cfunc
+def room_of(made: bytes, memory: cython.p_char, nbytes: cython.Py_ssize_t) -> Room:
+    room: Room = Room.__new__(Room)
+    room.made = made
+    room.memory = memory
+    room.nbytes = nbytes
+    return room
+
+
+@cython.cfunc
+def fill_room(fill: object, data: object, room: Room) -> bytes:
+    """Fills all of it."""
+    written: object = fill(data, room, room.nbytes)
+    if room.nr_views:
+        raise BufferError(f"{fill!r} has kept a view of bytes that are not to change any more")
+    if written != room.nbytes:
+        raise ValueError(f"{written} bytes came out, not {room.nbytes}")
+    return room.made
+
+
+@cython.cfunc
+def fill_from(fill: object, data: object, nbytes: cython.Py_ssize_t) -> bytes:
+    """As `filled`."""
+    made: bytes = PyBytes_FromStringAndSize(cython.NULL, nbytes)
+    return fill_room(fill, data, room_of(made, PyBytes_AS_STRING(made), nbytes))
+
+
 def filled(fill, data, nbytes: cython.Py_ssize_t, /):
     """Bytes that `fill(data, buffer, nbytes)` has written, which returns how many it wrote: ValueError if not nbytes. Nobody has
     the bytes before this returns, or their memory after it: BufferError for a `fill` that keeps a view."""
-    room: Room = Room.__new__(Room)
-    room.made = PyBytes_FromStringAndSize(cython.NULL, nbytes)
-    written = fill(data, room, nbytes)
-    if room.nr_views:
-        raise BufferError(f"{fill!r} has kept a view of bytes that are not to change any more")
-    if written != nbytes:
-        raise ValueError(f"{written} bytes came out, not {nbytes}")
-    return room.made
+    return fill_from(fill, data, nbytes)

@@ -13,4 +13,6 @@ cdef class StoreReads(StoreEntries):
     cdef bint take_key(self, Key *key, object name) except -1
     cdef int check_sizes(self, Item *item) except -1
     cdef tuple find_value(self, Key *key, uint64_t *expiry)
+    cdef tuple copy_found(self, Found *found, uint64_t *expiry)
+    cdef bytes fill_found(self, Found *found, object fill, bytes made, char *buffer)
     cdef tuple read_locked(self, Key *key, uint64_t *expiry)

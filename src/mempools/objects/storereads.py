@@ -12,10 +12,11 @@ if not cython.compiled:
 
 from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cython.cimports.libc.stdint import uint64_t
+from cython.cimports.libc.stdint import uint32_t, uint64_t
 from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.machine.atomics import this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
+from cython.cimports.mempools.objects.filled import Room, fill_from, fill_room, room_of
 from cython.cimports.mempools.objects.storeentries import StoreEntries
 from cython.cimports.mempools.objects.storereads import PyUnicode_AsUTF8AndSize
 from cython.cimports.mempools.parts.status import CORRUPT, EXHAUSTED, NOT_FOUND, OK, STALE, TIMED_OUT
@@ -145,6 +146,48 @@ class StoreReads(StoreEntries):
             return None
         return self.find_value(cython.address(k), cython.NULL)
 
+    def get_filled(self, key, number: uint32_t, fill, /):
+        """As get; but of a value that lies in one piece, and that the codec `number` has stored, the value that `fill(stored,
+        buffer, bytes when decoded)` makes of it where it lies (objects/filled.py). What `fill` cannot read is returned as by
+        get."""
+        k: Key
+        found: Found
+        status: cython.int
+        value: object
+        if not self.take_key(cython.address(k), key):
+            return None
+        if fill is None:
+            return self.find_value(cython.address(k), cython.NULL)
+        status = index_find(self.ref, self.g, cython.address(k), cython.address(found))
+        if status == NOT_FOUND:
+            return None
+        if status != OK:
+            return self.find_value(cython.address(k), cython.NULL)
+        if gone(cython.address(found)):
+            entry_close(self.ref, self.g, cython.address(found))
+            return None
+        if found.codec != number or found.next or found.item.nr_logical > MAX_VALUE:
+            value = self.copy_found(cython.address(found), cython.NULL)
+            return self.find_value(cython.address(k), cython.NULL) if value is None else value
+        self.read_found(cython.address(found))
+        try:
+            return self.fill_found(cython.address(found), fill, None, cython.NULL)
+        except Exception:
+            return self.find_value(cython.address(k), cython.NULL)
+
+    @cython.cfunc
+    def fill_found(self, found: cython.pointer(Found), fill: object, made: bytes, buffer: cython.p_char) -> bytes:
+        """The value of an open entry in one piece, which is closed: as bytes, or in a buffer, where `made` is b""."""
+        source: Room = room_of(None, cython.cast(cython.p_char, found.bytes + found.item.nr_key), found.item.nr_stored)
+        try:
+            if buffer == cython.NULL:
+                return fill_from(fill, source, found.item.nr_logical)
+            return fill_room(fill, source, room_of(made, buffer, found.item.nr_logical))
+        finally:
+            # A view that is kept keeps the entry: nobody else may have its place.
+            if source.nr_views == 0:
+                entry_close(self.ref, self.g, found)
+
     def get_timed(self, key, /):
         """The same with the seconds that the entry has left to live, None: for ever. This is not counted as a read."""
         k: Key
@@ -162,8 +205,6 @@ class StoreReads(StoreEntries):
         found: Found
         status: cython.int
         tries: cython.int = 0
-        data: bytes
-        room: cython.p_char
         while tries < _MAX_TRIES:
             status = index_find(self.ref, self.g, key, cython.address(found))
             if status == NOT_FOUND:
@@ -174,28 +215,39 @@ class StoreReads(StoreEntries):
             if gone(cython.address(found)):
                 entry_close(self.ref, self.g, cython.address(found))
                 return None
-            if expiry != cython.NULL:
-                expiry[0] = found.item.expiry
-            else:
-                self.read_found(cython.address(found))
-            try:
-                self.check_sizes(cython.address(found.item))
-                data = PyBytes_FromStringAndSize(cython.NULL, found.item.nr_stored)
-            except BaseException:
-                entry_close(self.ref, self.g, cython.address(found))
-                raise
-            room = PyBytes_AS_STRING(data)
-            if found.item.nr_stored > _LARGE:
-                with cython.nogil:
-                    status = read_value(self.ref, self.g, cython.address(found), room)
-            else:
-                status = read_value(self.ref, self.g, cython.address(found), room)
-            if status == OK:
-                return (found.codec, found.item.nr_logical, data)
-            if status != STALE:
-                self.retry(status)
+            value: tuple = self.copy_found(cython.address(found), expiry)
+            if value is not None:
+                return value
             tries += 1
         return self.read_locked(key, expiry)
+
+    @cython.cfunc
+    def copy_found(self, found: cython.pointer(Found), expiry: cython.pointer(uint64_t)) -> tuple:
+        """Of an open entry, which is closed; None: a part of it has ended."""
+        status: cython.int
+        data: bytes
+        room: cython.p_char
+        if expiry != cython.NULL:
+            expiry[0] = found.item.expiry
+        else:
+            self.read_found(found)
+        try:
+            self.check_sizes(cython.address(found.item))
+            data = PyBytes_FromStringAndSize(cython.NULL, found.item.nr_stored)
+        except BaseException:
+            entry_close(self.ref, self.g, found)
+            raise
+        room = PyBytes_AS_STRING(data)
+        if found.item.nr_stored > _LARGE:
+            with cython.nogil:
+                status = read_value(self.ref, self.g, found, room)
+        else:
+            status = read_value(self.ref, self.g, found, room)
+        if status == OK:
+            return (found.codec, found.item.nr_logical, data)
+        if status != STALE:
+            self.retry(status)
+        return None
 
     @cython.cfunc
     def read_locked(self, key: cython.pointer(Key), expiry: cython.pointer(uint64_t)) -> tuple:
@@ -222,9 +274,9 @@ class StoreReads(StoreEntries):
             else:
                 self.retry(status)
 
-    def get_raw_into(self, key, buffer, /):
-        """As get, but a value that is stored as it is goes straight into `buffer` if it fits (the bytes are None then).
-        While others replace the value, the buffer may hold garbage until this returns."""
+    def get_raw_into(self, key, buffer, number: uint32_t = 0, fill=None, /):
+        """As get, but a value that is stored as it is, or that get_filled would make where it lies, goes straight into `buffer`
+        if it fits (the bytes are None then). While others replace the value, the buffer may hold garbage until this returns."""
         k: Key
         found: Found
         view: Py_buffer
@@ -239,6 +291,19 @@ class StoreReads(StoreEntries):
                 status = index_find(self.ref, self.g, cython.address(k), cython.address(found))
                 if status != OK:
                     break
+                if (
+                    fill is not None
+                    and found.codec == number
+                    and found.next == 0
+                    and found.item.nr_logical <= cython.cast(uint64_t, view.len)
+                    and not gone(cython.address(found))
+                ):
+                    self.read_found(cython.address(found))
+                    try:
+                        self.fill_found(cython.address(found), fill, b"", cython.cast(cython.p_char, view.buf))
+                        return (0, found.item.nr_logical, None)
+                    except Exception:
+                        break
                 if found.codec or found.item.nr_stored > cython.cast(uint64_t, view.len) or gone(cython.address(found)):
                     entry_close(self.ref, self.g, cython.address(found))
                     break
