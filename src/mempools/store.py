@@ -98,7 +98,7 @@ class Store(MutableMapping[Key, bytes]):
 
     def __getitem__(self, key: Key) -> bytes:
         found = self._get_filled(key, self._number, self._fill)
-        if type(found) is bytes:
+        if isinstance(found, bytes):
             return found
         if found is None:
             raise KeyError(key)
