@@ -1,8 +1,8 @@
 """L3: which entry of a store goes when others need its place, and taking it out (see hashcommit.py and hashclock.py first).
 
-Guarantee. What goes is an entry that was worth the least of some that were looked at; never a value that came in place of it,
-nor one that was read or got another expiry since. Of these, expired entries go first. Process-safe. Price. Some ten pins, of which
-each is two swaps, and a deletion.
+Guarantee. What goes is an entry that was worth the least of some that were looked at; never a value that came in place of
+it, nor one that was read or got another expiry since. Of these, expired entries go first. Process-safe. Price. Some ten
+pins, of which each is two swaps, and a deletion.
 
   what runs | beside a reader                | beside put, delete, split        | beside another evictor
   look      | both pin                       | sees the old entry or the new    | likewise
