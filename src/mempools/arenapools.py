@@ -186,9 +186,9 @@ class ArenaPools:
 
         `limit`: bytes that its values, as stored, never pass, keys and the rest not counted. `evict`: which entries go when a
         value would pass the limit, or finds no room: "none" (they stay, and the put is Exhausted; so where nothing is said),
-        "lru" (those that were not read for long), "lfu" (read seldom), "ttl" (that expire soon; others stay); expired ones go
-        first in any case. Both are the store's for ever, and taken as they are by who leaves them out. `ttl`: seconds that values
-        which this object puts have to live, unless `put` says otherwise.
+        "lru" (those that were not read for long), "lfu" (read seldom), "ttl" (that expire soon; others stay); of those
+        that are looked at, expired ones first. Both are the store's for ever, and taken as they are by who leaves them out.
+        `ttl`: seconds that values which this object puts have to live, unless `put` says otherwise.
 
         LayoutMismatch if the store has another codec, size, limit or eviction. The rest as for `genpool`. Thread-safe,
         process-safe, not lock-free."""

@@ -63,7 +63,7 @@ def test_ids_differ():
     [
         ("magic", 0x736C6F6F706D656D, LayoutMismatch, "other byte order"),
         ("magic", 0, LayoutMismatch, "not an arena: it begins with"),
-        ("version", 0, LayoutMismatch, "layout 0, this build of mempools has layout 4"),
+        ("version", 0, LayoutMismatch, "layout 0, this build of mempools has layout 5"),
         ("version", 1 << 63, LayoutMismatch, "layout 9223372036854775808"),
         ("nbytes", NBYTES * 2, Corrupt, "checksum"),
         ("flags", 1, Corrupt, "checksum"),

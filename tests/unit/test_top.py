@@ -249,3 +249,17 @@ def test_the_last_user_goes(named):
 def test_a_terminal_that_cannot_be_drawn_on(named):
     screen = Screen("t", term="no-such-terminal")
     assert screen.end() == 1 and b"--batch" in screen.seen
+
+
+def test_a_store_with_a_limit_is_shown(named, run):
+    store = named.store("s", codec="none", limit="32K", evict="lru")
+    with Observer("t") as observer:
+        before = top.look(observer)
+        for i in range(100):
+            store[f"{i}"] = bytes(1024)
+        now = top.look(observer)
+    (bound,) = top.bounds(now, before)
+    assert (bound.name, bound.limit, bound.stored) == ("s", 32768, 32768) and bound.evictions > 0
+    assert any(line.startswith("s ") and "32 KiB" in line for line, _ in top.lines(now, before, 80, "name"))
+    status, out, _ = run("stat", "t")
+    assert status == 0 and "evict lru: 68 evicted, 0 expired" in out

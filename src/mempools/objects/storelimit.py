@@ -47,6 +47,7 @@ register_module(cython.address(this_module_step))
 
 _SLICE_NS = cython.declare(uint64_t, 20_000_000)
 _READS = cython.declare(uint64_t, 8)  # for which a look at the clock is good: it costs a twentieth of a read
+_ODD = cython.declare(uint64_t, 0x9E6C63D0876A9A47)  # spreads a draw over all bits
 _WAITS = cython.declare(cython.int, 1000)  # for what others are bringing in
 
 
@@ -188,14 +189,14 @@ class StoreLimit(ZsClasses):
             return 0
         self.take_moment(cython.address(now))
         while gone < nbytes:
-            bucket = clock_draw()
+            bucket = clock_draw() * _ODD
             with cython.nogil:
                 status = index_look(
                     self.ref,
                     self.g,
                     cython.address(now),
                     cython.address(bucket),
-                    clock_draw() | 1,  # odd: the first buckets are a power of two
+                    True,
                     MANY,
                     ENOUGH,
                     cython.address(victim),
@@ -206,7 +207,7 @@ class StoreLimit(ZsClasses):
                         self.g,
                         cython.address(now),
                         cython.address(bucket),
-                        1,
+                        False,
                         index_nr_buckets(self.ref),
                         ENOUGH,
                         cython.address(victim),
@@ -271,7 +272,7 @@ class StoreLimit(ZsClasses):
                     self.g,
                     cython.address(now),
                     cython.address(bucket),
-                    1,
+                    False,
                     index_nr_buckets(self.ref) - bucket,
                     1,
                     cython.address(victim),

@@ -23,5 +23,5 @@ cdef struct Victim:
     uint64_t word
     uint64_t seen              # how many there were to choose from
 
-cdef int index_look(PoolRef *pool, Geometry *g, Moment *now, uint64_t *bucket, uint64_t step, uint64_t most, uint64_t enough, Victim *victim) noexcept nogil
+cdef int index_look(PoolRef *pool, Geometry *g, Moment *now, uint64_t *bucket, bint at_random, uint64_t most, uint64_t enough, Victim *victim) noexcept nogil
 cdef int index_evict(PoolRef *pool, Geometry *g, Moment *now, Victim *victim, uint64_t timeout_ns, Item *old) noexcept nogil

@@ -1,8 +1,8 @@
 """L3: which entry of a store goes when others need its place, and taking it out (see hashcommit.py and hashclock.py first).
 
-Guarantee. What goes is an entry that was worth the least of some that were looked at; never a value that came in place of it,
-nor one that was read or got another expiry since. Expired entries go first. Process-safe. Price. Some ten pins, of which
-each is two swaps, and a deletion.
+Guarantee. What goes is an entry that was worth the least of some that were looked at; never a value that came in place of
+it, nor one that was read or got another expiry since. Of these, expired entries go first. Process-safe. Price. Some ten
+pins, of which each is two swaps, and a deletion.
 
   what runs | beside a reader                | beside put, delete, split        | beside another evictor
   look      | both pin                       | sees the old entry or the new    | likewise
@@ -51,6 +51,8 @@ from cython.cimports.mempools.pools.hashtable import (
 from cython.cimports.mempools.pools.zsgeometry import Geometry
 
 register_module(cython.address(this_module_step))
+
+_NEXT = cython.declare(uint64_t, 0x5851F42D4C957F2D)  # x * _NEXT + 1 comes back to x after all others
 
 
 @cython.cfunc
@@ -134,13 +136,14 @@ def index_look(
     g: cython.pointer(Geometry),
     now: cython.pointer(Moment),
     bucket: cython.pointer(uint64_t),
-    step: uint64_t,
+    at_random: cython.bint,
     most: uint64_t,
     enough: uint64_t,
     victim: cython.pointer(Victim),
 ) -> cython.int:
-    """Looks at buckets bucket[0], bucket[0] + step, and so on (modulo how many there are), at `most` of them, until it has seen
-    `enough` entries that might go: OK with the one that is worth least; NOT_FOUND: none; TABLE_FULL, CORRUPT."""
+    """Looks at bucket[0] and those after it (modulo how many there are), or at any, of which bucket[0] says the first; at `most`
+    of them, until it has seen `enough` entries that might go: OK with the one that is worth least; NOT_FOUND: none;
+    TABLE_FULL, CORRUPT."""
     of_all: cython.bint = now.evict == EVICT_LRU or now.evict == EVICT_LFU
     here: uint64_t
     status: cython.int
@@ -148,12 +151,12 @@ def index_look(
     if not of_all and not some_expire(pool):
         return NOT_FOUND
     while most and victim.seen < enough:
-        here = bucket[0] % index_nr_buckets(pool)
+        here = (bucket[0] >> 32 if at_random else bucket[0]) % index_nr_buckets(pool)
         if of_all or read_once32(cython.address(stripe_of(pool, here).expiring), b"hashevict.expiring"):
             status = look_chain(pool, g, here, now, victim)
             if status != OK:
                 return status
-        bucket[0] += step
+        bucket[0] = bucket[0] * _NEXT + 1 if at_random else bucket[0] + 1
         most -= 1
     return OK if victim.worth else NOT_FOUND
 

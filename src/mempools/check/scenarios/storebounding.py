@@ -110,7 +110,7 @@ def set_bounded(
         geometry(),
         cython.address(_moment),
         cython.address(bucket),
-        1,
+        False,
         FIRST_BUCKETS,
         ENOUGH,
         cython.address(_victim),
