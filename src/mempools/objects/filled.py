@@ -15,6 +15,9 @@ from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringA
 class Room:
     """Memory as a buffer: of bytes that nobody has seen yet, to be written, or of something else, to be read."""
 
+    def __init__(self):
+        raise TypeError("a Room is made for a codec's call")
+
     def __getbuffer__(self, buffer: cython.pointer(Py_buffer), flags: cython.int):
         PyBuffer_FillInfo(buffer, self, self.memory, self.nbytes, self.made is None, flags)
         self.nr_views += 1
