@@ -44,6 +44,8 @@ from mempools.objects.zspoolobject import ZsPool
 from mempools.objects.zsview import ZsView
 from mempools.percpupool import PerCpuPool
 from mempools.quota import Quota
+from mempools.recompressing import RecompressResult
+from mempools.spilling import SpillResult
 from mempools.store import Store
 from mempools.storestats import StoreStats
 from mempools.zram import Zram
@@ -82,6 +84,8 @@ __all__ = [
     "PoolError",
     "Quota",
     "RecompressInfo",
+    "RecompressResult",
+    "SpillResult",
     "StaleHandle",
     "Store",
     "StoreStats",

@@ -18,6 +18,7 @@ from mempools.objects import storescan, storewords
 from mempools.objects.reservedkey import ReservedKey
 from mempools.objects.storeindex import StoreIndex
 from mempools.objects.worker import Worker
+from mempools.spillfile import SPILLED
 
 ZSTD, WITH_DICTIONARY = 2, 3  # codec numbers
 MAX_DICTIONARIES = 255
@@ -26,7 +27,7 @@ _HEADER = struct.Struct(
     "<IIQQQ"
 )  # version, samples, their bytes: as they are, compressed without, and with the dictionary
 _VERSION = 1
-_LARGEST = 1 << 16  # bytes of a value that a dictionary is used for: it knows beginnings
+LARGEST = 1 << 16  # bytes of a value that a dictionary is used for: it knows beginnings
 _SAMPLES_PER_BYTE = 100  # zstd's advice: bytes of samples for a byte of dictionary
 # Of samples: bytes of one, how many, bytes of all. zstd 1.5 crashes where three quarters of them have ten bytes in all.
 _LEAST, _LEAST_SAMPLES, _LEAST_BYTES = 8, 8, 1024
@@ -116,13 +117,19 @@ class Dictionaries:
         """The number of a codec, and what it makes of the value: with the current dictionary if there is one."""
         number = storewords.dictionary(self._index)
         if number:
-            if nbytes <= _LARGEST:
+            if nbytes <= LARGEST:
                 found = self._known.get(number) or self._find(number)
                 if found is not None:
                     return WITH_DICTIONARY, found.compress(value)
         elif self._counting is not None and next(self._counting) >= self._next_training:
             self._train_aside()
         return self._codec.id, self._codec.compress(value)
+
+    def of(self, codec: codecs.Codec) -> Dictionary | None:
+        """The current dictionary for another level of zstd than the store's."""
+        number = storewords.dictionary(self._index) if codec.id == ZSTD else 0
+        found = self._known.get(number) or self._find(number) if number else None
+        return Dictionary(number, found.raw, int(codec.name.partition(":")[2] or 0)) if found is not None else None
 
     def decompress(self, data: bytes, nbytes: int, /) -> bytes:
         number = data[0]
@@ -206,7 +213,7 @@ class Dictionaries:
             raise PoolError(f"store {self._index.name!r} writes with {self._codec.name}: dictionaries are zstd's")
         zstd = codecs._zstd_module()
         taken = [bytes(memoryview(sample)) for sample in (self.sample(nbytes) if samples is None else samples)]
-        taken = [sample[:_LARGEST] for sample in taken if len(sample) >= _LEAST]
+        taken = [sample[:LARGEST] for sample in taken if len(sample) >= _LEAST]
         if len(taken) < _LEAST_SAMPLES or sum(map(len, taken)) < _LEAST_BYTES:
             raise ValueError(
                 f"{len(taken)} samples of {sum(map(len, taken))} bytes are too few for a dictionary: at least {_LEAST_SAMPLES}, "
@@ -241,9 +248,9 @@ class Dictionaries:
             cursor, keys = storescan.scan(self._index, cursor)
             for key in keys:
                 found = self._index.get(key)
-                if found is None:  # deleted since
+                if found is None or found[0] == SPILLED:  # deleted since; or in a file, and cold
                     continue
-                value = self._decoded(*found)[:_LARGEST]
+                value = self._decoded(*found)[:LARGEST]
                 yield value
                 left -= len(value)
                 if left <= 0:

@@ -25,8 +25,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
+from mempools import spilling
 from mempools.dictionaries import WITH_DICTIONARY
 from mempools.errors import BadSnapshot, Exhausted
+from mempools.spillfile import SPILLED
 
 _MAGIC = b"mpstore\n"
 _VERSION = 2
@@ -113,6 +115,11 @@ def _write(store: Any, writer: _Writer) -> int:
         if found is None:  # deleted since
             continue
         number, nbytes, stored, ttl = found
+        if number == SPILLED:
+            try:
+                number, nbytes, stored = spilling.fetch(store, key, nbytes, stored, promote=False)
+            except KeyError:
+                continue
         if number == WITH_DICTIONARY and stored and stored[0] not in written:
             entry = store._dictionaries.entry(stored[0])
             if entry is not None:  # else the value cannot be read, here or there
@@ -212,7 +219,7 @@ def _makes_sense(record: _Record, dictionaries: set[int]) -> bool:
             record.key.decode()
         except UnicodeDecodeError:
             return False
-    if record.codec == 0 and record.nbytes != len(record.stored):
+    if record.codec == SPILLED or (record.codec == 0 and record.nbytes != len(record.stored)):
         return False
     return max(record.nbytes, len(record.stored)) <= _MOST
 

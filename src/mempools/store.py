@@ -8,13 +8,15 @@ import os
 from collections.abc import Callable, ItemsView, Iterable, Iterator, MutableMapping, ValuesView
 from typing import Any, Self
 
-from mempools import codecs, sizes
+from mempools import codecs, sizes, spilling
 from mempools.arena import Arena
+from mempools.coldvalues import ColdValues
 from mempools.dictionaries import DEFAULT_NBYTES, WITH_DICTIONARY, ZSTD, Dictionaries, DictionaryInfo
 from mempools.errors import Corrupt, LayoutMismatch, PoolError
-from mempools.objects import storescan
+from mempools.objects import storescan, storespill
 from mempools.objects.storeindex import StoreIndex, open_index
-from mempools.storestats import StoreStats
+from mempools.spillfile import SPILLED, Files
+from mempools.storestats import StoreStats, stats_of
 
 Key = str | bytes
 
@@ -41,7 +43,7 @@ class _Items(ItemsView[Key, bytes]):
                 yield key, value
 
 
-class Store(MutableMapping[Key, bytes]):
+class Store(ColdValues, MutableMapping[Key, bytes]):
     """A mapping from str or bytes keys (distinct, as in a dict) to bytes, in an arena; any bytes-like object can be stored.
 
     Made by `arena.store(name, codec=..., size=...)`; `Store.attach("NAME")` finds the one store of the arena NAME. Keys have up
@@ -74,6 +76,7 @@ class Store(MutableMapping[Key, bytes]):
             codec, "fill", None
         )  # of some codecs: decompresses into a buffer, and returns how many bytes
         self._dictionaries = Dictionaries(index, codec)
+        self._files = Files(index)
         self._ttl: float | None = None
 
     @classmethod
@@ -164,6 +167,10 @@ class Store(MutableMapping[Key, bytes]):
 
     def _decode(self, key: Key, number: int, nbytes: int, stored: bytes) -> bytes:
         """A value from what is stored; Corrupt if that is not what the codec has made."""
+        if number == SPILLED:
+            number, nbytes, stored = spilling.fetch(self, key, nbytes, stored)
+            if not number:
+                return stored
         codec = self._codec if number == self._number else self._codec_of(number)
         try:
             value = codec.decompress(stored, nbytes)
@@ -182,7 +189,7 @@ class Store(MutableMapping[Key, bytes]):
 
     def pop(self, key: Key, default: Any = _missing) -> Any:
         """Delete, and return the value: of several poppers one gets it."""
-        found = self._index.pop(key)
+        found = spilling.pop(self, key) if storespill.grows(self._index)[0] else self._index.pop(key)
         if found is not None:
             return self._decode(key, *found) if found[0] else found[2]
         if default is _missing:
@@ -246,6 +253,8 @@ class Store(MutableMapping[Key, bytes]):
         number, nbytes, stored = found
         if stored is None:
             return nbytes
+        if number == SPILLED:
+            number, nbytes, stored = spilling.fetch(self, key, nbytes, stored)
         target = memoryview(buffer).cast("B")
         if nbytes != len(target):
             if nbytes > len(target):
@@ -359,20 +368,7 @@ class Store(MutableMapping[Key, bytes]):
 
     def stats(self) -> StoreStats:
         """Sizes now. Thread-safe, process-safe, takes no lock."""
-        count, logical, stored, taken, table, capacity = storescan.sizes(self._index)
-        _, evictions, expirations = storescan.counters(self._index)
-        return StoreStats(
-            count,
-            logical,
-            stored,
-            taken + table,
-            capacity,
-            self._index.can_compact() * 4096,
-            self._dictionaries.nr_bytes(),
-            self.limit,
-            evictions,
-            expirations,
-        )
+        return stats_of(self._index, self._dictionaries.nr_bytes())
 
     def train(self, samples: Iterable[Any] | None = None, *, nbytes: int = DEFAULT_NBYTES) -> int:
         """Make a dictionary of what values have in common; the number it has in the store, 1 to 255.
@@ -415,8 +411,10 @@ class Store(MutableMapping[Key, bytes]):
         return self._index.rehome()
 
     def destroy(self) -> None:
-        """Give the store's memory back to the arena. Busy while another process has it open."""
+        """Give the store's memory back to the arena, and take its spill file away. Busy while another process has it open."""
+        self._files.place()
         self._index.destroy(True)
+        self._files.destroyed()
 
     def __repr__(self) -> str:
         return f"<mempools.Store {self.name!r}, {self.codec}, {len(self)} keys in {self.arena!r}>"

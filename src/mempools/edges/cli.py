@@ -1,5 +1,5 @@
 """L6: the command line: `mempools pack DIR NAME`, `ls`, `cat`, `stat`, `map`, `top`, `compact`, `verify`, `unpack`, `rm`,
-`check`, `recover`, `gc`, `save`, `load`, `litmus`.
+`check`, `recover`, `gc`, `save`, `load`, `spill`, `recompress`, `litmus`.
 
 Exit status: 0, 1 for "no" (a difference, a missing key, a failure that a message explains), 2 for wrong usage, 130
 after Ctrl-C. Results go to standard output, everything else to standard error.
@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from mempools import sizes
 from mempools.arena import Arena
-from mempools.edges import arenamap, checking, compacting, maptext, snapshots, stat
+from mempools.edges import arenamap, checking, compacting, maptext, snapshots, spilling, stat
 from mempools.edges import pack as packing
 from mempools.edges.tree import key_of, path_of
 from mempools.errors import Corrupt, PoolError
@@ -282,7 +282,8 @@ def _rm(args: argparse.Namespace) -> Result:
     removed = []
     for name in args.name:
         try:
-            Arena.unlink(name)
+            for path in spilling.unlink(name):
+                _warn(f"{path} stays: another process has the arena open, and reads there")
             removed.append(name)
         except FileNotFoundError:
             if not args.force:
@@ -406,6 +407,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("gc", _gc, "remove the arenas that dead processes left")
     sub.add_argument("--all", action="store_true", help="files that are no arenas too")
     snapshots.add_commands(command, _size, _say)
+    spilling.add_commands(command, _say)
     sub = command("litmus", _litmus, "ask the model checker's memory about litmus tests of the kernel's memory model")
     sub.add_argument("path", metavar="FILE_OR_DIR", nargs="+", help="*.litmus below a directory")
     sub.add_argument("--csv", action="store_true", help="print CSV")

@@ -78,6 +78,9 @@ def _store(store: Store) -> dict[str, Any]:
         "evict": store.evict,
         "evictions": stats.evictions,
         "expirations": stats.expirations,
+        "spilled_count": stats.spilled_count,
+        "spilled_bytes": stats.spilled_bytes,
+        "spill_file_bytes": stats.spill_file_bytes,
     }
 
 
@@ -141,6 +144,11 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
             yield f"  {label:<8}{sizes.text(nbytes):>10}  {nbytes} bytes"
         yield f"  holes   {sizes.text(stats['freeable_bytes']):>10}  that compaction could give back"
         yield f"  ratio   {stats['ratio']:>10.2f}  logical / memory ({stats['compression']:.2f} by the codec)"
+        if stats["spill_file_bytes"]:
+            yield (
+                f"  spilled {sizes.text(stats['spilled_bytes']):>10}  of {stats['spilled_count']} values, in a file of "
+                f"{sizes.text(stats['spill_file_bytes'])}"
+            )
         if stats["limit"] or stats["evictions"] or stats["expirations"]:
             yield (
                 f"  limit   {sizes.text(stats['limit']) if stats['limit'] else 'none':>10}  of stored, evict {stats['evict']}: "

@@ -41,6 +41,7 @@ from cython.cimports.mempools.parts.owners import OWNER_META, OWNER_RESERVE, OWN
 from cython.cimports.mempools.pools.hashtable import (
     MAX_LIMIT,
     NR_STRIPES,
+    SPILL_SHIFT,
     IndexRoot,
     index_root_nbytes,
     index_root_offset,
@@ -244,6 +245,8 @@ def _store(root: bytes) -> dict:
     )
     i: cython.int
     found: dict = {"count": 0, "logical_bytes": 0, "stored_bytes": 0, "changes": 0, "evictions": 0, "expirations": 0}
+    found["spilled_count"] = found["spilled_bytes"] = 0
+    found["spill_file_bytes"] = index.spill & ((cython.cast(uint64_t, 1) << SPILL_SHIFT) - 1)
     found["limit"] = index.bound & cython.cast(uint64_t, MAX_LIMIT)
     for i in range(NR_STRIPES):
         found["count"] += index.stripes[i].count
@@ -252,6 +255,8 @@ def _store(root: bytes) -> dict:
         found["changes"] += index.stripes[i].changes
         found["evictions"] += index.stripes[i].evictions
         found["expirations"] += index.stripes[i].expirations
+        found["spilled_count"] += index.stripes[i].outside
+        found["spilled_bytes"] += index.stripes[i].outside_bytes
     return found
 
 

@@ -12,6 +12,7 @@ cdef void index_unlock(PoolRef *pool, Stripe *stripe) noexcept nogil
 # The entry that went out is the caller's own in `old` (handle 0: none): read it, then retire it.
 cdef int index_put(PoolRef *pool, Geometry *g, Key *key, Item *new, bint only_if_absent, uint64_t now, uint64_t timeout_ns, Item *old) noexcept nogil
 cdef int index_delete(PoolRef *pool, Geometry *g, Key *key, uint64_t timeout_ns, Item *old) noexcept nogil
+cdef int index_replace(PoolRef *pool, Geometry *g, Key *key, Item *new, uint64_t if_word, uint64_t timeout_ns, Item *old) noexcept nogil
 
 cdef int index_expire_at(PoolRef *pool, Geometry *g, Key *key, uint64_t expiry, uint64_t now, uint64_t timeout_ns) noexcept nogil
 

@@ -41,6 +41,7 @@ from cython.cimports.mempools.pools.hashentry import (
     Key,
     entry_close,
     entry_give,
+    entry_inherit,
     entry_open,
     entry_taken,
 )
@@ -117,6 +118,9 @@ def count_entry(
         add_expiring(stripe, cython.cast(uint32_t, sign))
     add(cython.address(stripe.taken), sign * entry_taken(g, item))
     add(cython.address(stripe.objects), sign * (1 + item.parts))
+    if item.outside:
+        add(cython.address(stripe.outside), sign)
+        add(cython.address(stripe.outside_bytes), sign * item.outside)
 
 
 @cython.cfunc
@@ -341,4 +345,61 @@ def index_expire_at(
         write_once(cython.address(key.stripe.op), OP_NONE, b"hashcommit.done")
         entry_close(pool, g, cython.address(found))
     index_unlock(pool, key.stripe)
+    return status
+
+
+# ---- compare and replace
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def replace_locked(
+    pool: cython.pointer(PoolRef),
+    g: cython.pointer(Geometry),
+    key: cython.pointer(Key),
+    new: cython.pointer(Item),
+    if_word: uint64_t,
+    old: cython.pointer(Item),
+) -> cython.int:
+    found: Found
+    bucket: uint64_t = 0
+    word: uint64_t = 0
+    status: cython.int = find_locked(pool, g, key, cython.address(bucket), cython.address(found))
+    if status == NOT_FOUND or (status == OK and found.word != if_word):
+        return STALE
+    if status == OK and new != cython.NULL:
+        word = tag_of(key.hash) << TAG_SHIFT | new.handle
+        new.expiry = found.item.expiry
+        status = entry_inherit(pool, g, new.handle, found.times)
+    if status != OK:
+        return status
+    old[0] = found.item
+    return commit(pool, g, key.stripe, found.slot, word, new, found.word, old)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def index_replace(
+    pool: cython.pointer(PoolRef),
+    g: cython.pointer(Geometry),
+    key: cython.pointer(Key),
+    new: cython.pointer(Item),
+    if_word: uint64_t,
+    timeout_ns: uint64_t,
+    old: cython.pointer(Item),
+) -> cython.int:
+    """As index_put, or with NULL for `new` as index_delete, but only while the key's slot says `if_word`; else STALE, and nothing
+    was done. The caller has that word from index_find, and has kept that entry open since: so its handle names it still, and a
+    word that is the same is the same entry. `new` gets the times of what goes out: an expiry that somebody has set since
+    stays."""
+    status: cython.int = index_lock(pool, key.stripe, timeout_ns)
+    if status != OK:
+        return status
+    old.handle = 0
+    status = replace_locked(pool, g, key, new, if_word, old)
+    index_unlock(pool, key.stripe)
+    if status == OK:
+        window(b"D:hashcommit.unlocked")
     return status

@@ -16,6 +16,11 @@ cdef enum:
     # beside it in an entry
     ENTRY_SPILLED = 0x80       # it has parts
 
+    # Codec of an entry whose stored value is in a file. What it has in its place is STUB_BYTES long and begins with a word: how
+    # many bytes that value has there; the rest is objects/storespill.py's. Such an entry has no parts.
+    CODEC_FILE = 4
+    STUB_BYTES = 32
+
     ENTRY_BYTES = 16           # header
     SPILLED_BYTES = 32         # header of an entry with parts
     PART_BYTES = 8             # header of a part
@@ -50,6 +55,7 @@ cdef struct Item:              # an entry, and what is left of its parts
     uint64_t nr_logical
     uint64_t kind              # KEY_*
     uint64_t expiry            # 0: never; see hashclock.pxd
+    uint64_t outside           # bytes that it has in a file
 
 cdef struct Found:             # an entry that is pinned
     Pinned pinned
@@ -71,5 +77,6 @@ cdef int entry_walk(PoolRef *pool, Geometry *g, Found *found, uint64_t skip, uin
 cdef int entry_new(PoolRef *pool, Geometry *g, Key *key, uint64_t codec, uint64_t nr_logical, const char *data, uint64_t nr_stored, uint64_t times, uint64_t size, Item *item, uint64_t timeout_ns) noexcept nogil
 cdef int entry_give(PoolRef *pool, Geometry *g, uint64_t handle, uint64_t parts, uint64_t owner) noexcept nogil
 cdef int entry_retire(PoolRef *pool, Geometry *g, Item *item, uint64_t timeout_ns) noexcept nogil
+cdef int entry_inherit(PoolRef *pool, Geometry *g, uint64_t handle, uint64_t times) noexcept nogil
 cdef uint64_t entry_size(Geometry *g, uint64_t nr) noexcept nogil
 cdef uint64_t entry_taken(Geometry *g, Item *item) noexcept nogil

@@ -96,6 +96,17 @@ def entry_taken(g: cython.pointer(Geometry), item: cython.pointer(Item)) -> uint
     return item.parts * item.size + g.shapes[class_of(g, PART_BYTES + nr)].size
 
 
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def outside_of(nr_stored: uint64_t, data: cython.pointer(cython.const[cython.char])) -> uint64_t:
+    """Bytes that an entry with CODEC_FILE has in a file."""
+    nr: uint64_t = 0
+    if nr_stored == STUB_BYTES:
+        copy(cython.address(nr), data, 8, b"hashentry.outside")
+    return nr
+
+
 # ---- reading
 
 
@@ -149,6 +160,9 @@ def parse(found: cython.pointer(Found)) -> cython.int:
         item.nr_stored = found.pinned.nbytes - ENTRY_BYTES - item.nr_key
     found.bytes = found.pinned.object + header
     found.nr_here = found.pinned.nbytes - header
+    item.outside = 0
+    if found.codec == CODEC_FILE and item.parts == 0:
+        item.outside = outside_of(item.nr_stored, found.bytes + item.nr_key)
     return OK
 
 
@@ -347,8 +361,25 @@ def entry_new(
     fill_bytes(pinned.object + (SPILLED_BYTES if parts else ENTRY_BYTES), key, data, 0, nr)
     item.handle = pinned.handle
     item.at = ENTRY_BYTES
+    item.outside = outside_of(nr_stored, data) if codec == CODEC_FILE and parts == 0 else 0
     unpin(pool, g, cython.address(pinned))
     return OK
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def entry_inherit(
+    pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), handle: uint64_t, times: uint64_t
+) -> cython.int:
+    """An entry of this process's own, that nobody else has seen, gets other times: OK, and as of zs_pin. Relaxed: it can be found
+    after its unpin, as all that fills it."""
+    pinned: Pinned
+    status: cython.int = zs_pin(pool, g, handle, cython.address(pinned))
+    if status == OK:
+        write_once(cython.address(cython.cast(cython.pointer(Entry), pinned.object).times), times, b"hashentry.inherit")
+        unpin(pool, g, cython.address(pinned))
+    return TABLE_FULL if status == EXHAUSTED else status
 
 
 # ---- owners

@@ -12,6 +12,8 @@ cdef struct IndexStats:
     uint64_t stored
     uint64_t taken
     uint64_t objects
+    uint64_t outside
+    uint64_t outside_bytes
     uint64_t expiring
     uint64_t evictions
     uint64_t expirations

@@ -68,6 +68,7 @@ def index_stats(pool: cython.pointer(PoolRef), stats: cython.pointer(IndexStats)
     stripe: cython.pointer(Stripe)
     i: uint64_t
     stats.count = stats.logical = stats.stored = stats.taken = stats.objects = 0
+    stats.outside = stats.outside_bytes = 0
     stats.expiring = stats.evictions = stats.expirations = 0
     for i in range(NR_STRIPES):  # relaxed: statistics
         stripe = cython.address(root.stripes[i])
@@ -76,6 +77,8 @@ def index_stats(pool: cython.pointer(PoolRef), stats: cython.pointer(IndexStats)
         stats.stored += read_once(cython.address(stripe.stored), b"hashscan.stats")
         stats.taken += read_once(cython.address(stripe.taken), b"hashscan.stats")
         stats.objects += read_once(cython.address(stripe.objects), b"hashscan.stats")
+        stats.outside += read_once(cython.address(stripe.outside), b"hashscan.stats")
+        stats.outside_bytes += read_once(cython.address(stripe.outside_bytes), b"hashscan.stats")
         stats.expiring += read_once32(cython.address(stripe.expiring), b"hashscan.stats")
         stats.evictions += read_once(cython.address(stripe.evictions), b"hashscan.stats")
         stats.expirations += read_once(cython.address(stripe.expirations), b"hashscan.stats")
@@ -361,6 +364,7 @@ def index_check_stripe(
     if status != OK:
         return status
     sums.count = sums.logical = sums.stored = sums.taken = sums.objects = sums.expiring = 0
+    sums.outside = sums.outside_bytes = 0
     while bucket < index_nr_buckets(pool) and status == OK:
         status = check_bucket(pool, g, bucket, report, cython.address(sums))
         bucket += NR_STRIPES
@@ -370,6 +374,8 @@ def index_check_stripe(
         report.bad_counts += sums.stored != read_once(cython.address(stripe.stored), b"hashscan.check")
         report.bad_counts += sums.taken != read_once(cython.address(stripe.taken), b"hashscan.check")
         report.bad_counts += sums.objects != read_once(cython.address(stripe.objects), b"hashscan.check")
+        report.bad_counts += sums.outside != read_once(cython.address(stripe.outside), b"hashscan.check")
+        report.bad_counts += sums.outside_bytes != read_once(cython.address(stripe.outside_bytes), b"hashscan.check")
         report.bad_counts += sums.expiring != read_once32(cython.address(stripe.expiring), b"hashscan.check")
     index_unlock(pool, stripe)
     return status

@@ -26,6 +26,7 @@ cdef enum:
     FIRST_BUCKETS = 64         # in the root, as so many further lines; a multiple of NR_STRIPES, so that a split stays in a stripe
     MAX_BUCKETS = 0x8000000
     TAG_SHIFT = 56
+    SPILL_SHIFT = 40
 
     # Stripe.op, low byte; above it: parts of `new` (24 bits), parts of `old` (32 bits)
     OP_NONE = 0
@@ -44,7 +45,7 @@ cdef enum BoundBits:
 cdef enum LineBits:
     LINE_END = 0x8000000000000000
 
-cdef struct Stripe:            # 128 bytes
+cdef struct Stripe:            # 192 bytes
     # written under the lock: it, and the journal, what its holder is at, read by recovery only
     uint32_t lock
     uint32_t expiring          # statistics, as below: entries that have an expiry
@@ -65,6 +66,10 @@ cdef struct Stripe:            # 128 bytes
     uint64_t changes           # commits, ever
     uint64_t evictions         # entries that went because others needed their place, ever
     uint64_t expirations       # expired entries that were taken away, ever
+    # as the first ones
+    uint64_t outside           # entries whose stored value is in a file: see hashentry.pxd
+    uint64_t outside_bytes     # what they have there
+    uint64_t pad4[6]
 
 cdef struct IndexRoot:         # all zero is an empty index
     uint64_t codec             # the store's own codec: 0 until chosen, see index_choose_codec
@@ -73,7 +78,8 @@ cdef struct IndexRoot:         # all zero is an empty index
     uint64_t next_line         # where to look for a further line: a hint
     uint64_t dictionary        # number of the current one, 0: none; see objects/storewords.py
     uint64_t recount           # not 0: `bytes` may be too high
-    uint64_t pad1[2]
+    uint64_t spill             # 0, or number of the file that grows << SPILL_SHIFT | bytes reserved there: see objects/storespill.py
+    uint64_t pad1[1]
     # offsets of the tables' segments, 0: none yet; then constant. Segment 0 is in the root, segment k has 4096 << k bytes.
     uint64_t buckets[NR_SEGMENTS]
     uint64_t lines[NR_SEGMENTS]

@@ -272,13 +272,8 @@ def end_item(actor: cython.pointer(Actor), item: cython.pointer(Item)) -> cython
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def put(actor: cython.pointer(Actor), which: cython.int, n: cython.int, how: cython.int) -> cython.int:
-    """The actor's n-th entry: OK, OVER_LIMIT, BUSY if there was one that has not expired by NOW, and must not be
-    (IF_ABSENT). What goes out is retired, unless it is LEFT: then it stays the actor's own, in found[LEFT_ITEM]."""
-    key: Key
-    old: Item
-    item: Item
-    status: cython.int = TIMED_OUT
+def own_item(actor: cython.pointer(Actor), n: cython.int, item: cython.pointer(Item)) -> cython.void:
+    """The actor's n-th entry."""
     item.handle = actor.found[ITEM + n]
     item.parts = 0
     item.at = ENTRY_BYTES
@@ -286,6 +281,20 @@ def put(actor: cython.pointer(Actor), which: cython.int, n: cython.int, how: cyt
     item.nr_stored = item.nr_logical = _VALUE
     item.kind = KEY_BYTES
     item.expiry = 0
+    item.outside = 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def put(actor: cython.pointer(Actor), which: cython.int, n: cython.int, how: cython.int) -> cython.int:
+    """The actor's n-th entry: OK, OVER_LIMIT, BUSY if there was one that has not expired by NOW, and must not be
+    (IF_ABSENT). What goes out is retired, unless it is LEFT: then it stays the actor's own, in found[LEFT_ITEM]."""
+    key: Key
+    old: Item
+    item: Item
+    status: cython.int = TIMED_OUT
+    own_item(actor, n, cython.address(item))
     take_key(actor, cython.address(key), which)
     while status == TIMED_OUT:
         status = index_put(
