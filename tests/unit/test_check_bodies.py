@@ -194,6 +194,17 @@ def test_too_many_words_for_one_execution_is_unknown():
     assert result.outcome is Outcome.UNKNOWN and result.hit == ("messages",)
     assert "a fixed one" in draw(result)
 
+    class More(Many):
+        def __init__(self):
+            self.words = [Word() for _ in range(2100)]
+
+        def all(self):
+            for word in self.words:
+                word.read_once()
+
+    result = check(More, ["all"], steps=5000)
+    assert result.outcome is Outcome.UNKNOWN and result.hit == ("messages",)
+
 
 # ---- the operations
 

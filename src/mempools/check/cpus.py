@@ -20,6 +20,7 @@ from cython.cimports.mempools.check.regions import locate
 from cython.cimports.mempools.check.rules import do_rmb, do_wmb
 from cython.cimports.mempools.check.stacks import mp_stack_prepare, mp_stack_switch
 from cython.cimports.mempools.check.state import (
+    BOUND_MESSAGES,
     BOUND_SPINS,
     CPU_FINISHED,
     ENDED_BOUND,
@@ -151,6 +152,7 @@ def submit(e: cython.pointer(Engine), c: cython.int) -> uint64_t:
         cpu.loc = locate(e, op.addr, op.size)
         if cpu.loc < 0:
             if e.ending < 0:
+                e.bounds |= BOUND_MESSAGES
                 e.ending = ENDED_BOUND
             leave_for_good(e)
             return 0

@@ -7,8 +7,8 @@ cdef extern from "mp_check.h" nogil:
     void mp_shift_column(uint8_t *pool, long nr_views, int width, int column, int at) noexcept
 
 cdef enum:
-    MAX_LOCS = 1024            # locations of a scenario
-    LOC_HASH = 4096
+    MAX_LOCS = 2048            # locations of a scenario
+    LOC_HASH = 8192
     MAX_PER_LOC = 48           # messages of one location: a choice is a bit of a 64-bit mask
     MAX_MSGS = 400             # messages of one execution
     MAX_WIDTH = 256            # of a view: written locations, and the taint

@@ -78,7 +78,7 @@ def take_item(item: cython.pointer(Item), handle: uint64_t) -> cython.void:
     item.nr_key = _KEY
     item.nr_stored = item.nr_logical = _VALUE
     item.kind = KEY_BYTES
-    item.expiry = 0
+    item.expiry = item.outside = 0
 
 
 @cython.cfunc
