@@ -18,6 +18,7 @@ from mempools.errors import (
     WouldBlock,
 )
 from mempools.leftovers import ArenaInfo, arenas, gc
+from mempools.namespaces import Namespace
 from mempools.objects.area import Area
 from mempools.objects.atomic import AtomicU64
 from mempools.objects.block import Block
@@ -44,6 +45,7 @@ from mempools.objects.zspoolobject import ZsPool
 from mempools.objects.zsview import ZsView
 from mempools.percpupool import PerCpuPool
 from mempools.quota import Quota
+from mempools.spaces import NamespaceStats
 from mempools.store import Store, StoreStats
 from mempools.zram import Zram
 from mempools.zramfile import ZramFile
@@ -68,6 +70,8 @@ __all__ = [
     "Maintained",
     "Mempool",
     "MempoolStats",
+    "Namespace",
+    "NamespaceStats",
     "NotOwned",
     "PerCpu",
     "PerCpuChunkStats",

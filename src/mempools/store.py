@@ -7,7 +7,7 @@ a mapping. Nothing here knows where the bytes lie.
 import os
 from collections.abc import Callable, ItemsView, Iterable, Iterator, MutableMapping, ValuesView
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from mempools import codecs, sizes
 from mempools.arena import Arena
@@ -15,6 +15,10 @@ from mempools.dictionaries import DEFAULT_NBYTES, WITH_DICTIONARY, ZSTD, Diction
 from mempools.errors import Corrupt, LayoutMismatch, PoolError
 from mempools.objects import storescan
 from mempools.objects.storeindex import StoreIndex, open_index
+from mempools.spaces import Spaces
+
+if TYPE_CHECKING:
+    from mempools.namespaces import Namespace
 
 Key = str | bytes
 
@@ -51,7 +55,7 @@ class StoreStats:
 
 
 class _Values(ValuesView[bytes]):
-    _mapping: "Store"
+    _mapping: "StoreMapping"
 
     def __iter__(self) -> Iterator[bytes]:
         for _, value in self._mapping.items():
@@ -59,7 +63,7 @@ class _Values(ValuesView[bytes]):
 
 
 class _Items(ItemsView[Key, bytes]):
-    _mapping: "Store"
+    _mapping: "StoreMapping"
 
     def __iter__(self) -> Iterator[tuple[Key, bytes]]:
         for key in self._mapping:
@@ -68,51 +72,20 @@ class _Items(ItemsView[Key, bytes]):
                 yield key, value
 
 
-class Store(MutableMapping[Key, bytes]):
-    """A mapping from str or bytes keys (distinct, as in a dict) to bytes, in an arena; any bytes-like object can be stored.
+class StoreMapping(MutableMapping[Key, bytes]):
+    """What a Store and a Namespace of it have in common: keys, values, codecs."""
 
-    Made by `arena.store(name, codec=..., size=...)`; `Store.attach("NAME")` finds the one store of the arena NAME. Keys have up
-    to 65,535 bytes (a str as UTF-8), values up to 1 GiB. A value that does not get smaller is stored as it is.
+    _index: Any  # a StoreIndex, or a SpaceIndex
+    _prefix = b""  # of its keys in the store
 
-    Every change of one key is one step for all others, and for whoever looks after the changing process was killed: a
-    reader sees the old value or the new one, whole. `setdefault` and `pop` are one step too; `update`, `clear`, `popitem` and
-    iteration go key by key, and iteration yields every key that is there from its start to its end exactly once.
-    `Exhausted`, a MemoryError, changes nothing: while a value is replaced, there must be room for both.
-
-    Entries lie densely in size classes and may be moved (`compact`); the index grows with the keys. Seven threads of a
-    process may read at the same moment without any memory, 511 in all; the next one waits for one of them.
-
-    Thread-safe, process-safe; readers take no lock; writers may wait for each other a moment, so not for signal handlers;
-    iteration waits for them likewise. The nearest relative in the kernel is zram's table of slots over zsmalloc
-    (drivers/block/zram).
-    """
-
-    def __init__(self, index: StoreIndex, codec: codecs.Codec) -> None:
+    def _begin(self, index: Any, codec: codecs.Codec, dictionaries: Dictionaries) -> None:
         self._index = index
         self._get_stored = index.get
         self._put_stored = index.put
         self._codec = codec
         self._number = codec.id
         self._compress = codec.compress
-        self._dictionaries = Dictionaries(index, codec)
-
-    @classmethod
-    def attach(cls, name: str) -> Self:
-        """The one store of the arena `name`.
-
-        FileNotFoundError if there is no such arena; PoolError if it has no store, or several: then use
-        `Arena.attach(name).store(...)`. May block. Thread-safe, process-safe.
-        """
-        return cls.of(Arena.attach(name))
-
-    @classmethod
-    def of(cls, arena: Arena) -> Self:
-        """The one store of an arena. Errors as of `attach`."""
-        found = storescan.store_names(arena._mapping)
-        if len(found) != 1:
-            what = f"the stores {', '.join(map(repr, found))}: name one with arena.store(...)" if found else "no store"
-            raise PoolError(f"{arena!r} has {what}")
-        return open_store(cls, arena, found[0], None, None)
+        self._dictionaries = dictionaries
 
     # ---- the mapping
 
@@ -140,16 +113,6 @@ class Store(MutableMapping[Key, bytes]):
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str | bytes) and self._index.contains(key)
-
-    def __len__(self) -> int:
-        """Entries now. A sum of counts that others change meanwhile."""
-        return storescan.sizes(self._index)[0] - self._dictionaries.nr_held()
-
-    def __iter__(self) -> Iterator[Key]:
-        cursor = 0
-        while cursor < self._index.scan_end:
-            cursor, keys = storescan.scan(self._index, cursor)
-            yield from keys
 
     def items(self) -> ItemsView[Key, bytes]:
         """Pairs, without those that go while the iteration is on its way."""
@@ -273,6 +236,81 @@ class Store(MutableMapping[Key, bytes]):
             target[:] = stored
         return nbytes
 
+
+class Store(StoreMapping):
+    """A mapping from str or bytes keys (distinct, as in a dict) to bytes, in an arena; any bytes-like object can be stored.
+
+    Made by `arena.store(name, codec=..., size=...)`; `Store.attach("NAME")` finds the one store of the arena NAME. Keys have up
+    to 65,535 bytes (a str as UTF-8), values up to 1 GiB. A value that does not get smaller is stored as it is.
+
+    Every change of one key is one step for all others, and for whoever looks after the changing process was killed: a
+    reader sees the old value or the new one, whole. `setdefault` and `pop` are one step too; `update`, `clear`, `popitem` and
+    iteration go key by key, and iteration yields every key that is there from its start to its end exactly once.
+    `Exhausted`, a MemoryError, changes nothing: while a value is replaced, there must be room for both.
+
+    Entries lie densely in size classes and may be moved (`compact`); the index grows with the keys. Seven threads of a
+    process may read at the same moment without any memory, 511 in all; the next one waits for one of them.
+
+    Thread-safe, process-safe; readers take no lock; writers may wait for each other a moment, so not for signal handlers;
+    iteration waits for them likewise. The nearest relative in the kernel is zram's table of slots over zsmalloc
+    (drivers/block/zram).
+    """
+
+    _index: StoreIndex
+
+    def __init__(self, index: StoreIndex, codec: codecs.Codec) -> None:
+        self._begin(index, codec, Dictionaries(index, codec))
+        self._spaces = Spaces(self)
+
+    @classmethod
+    def attach(cls, name: str) -> Self:
+        """The one store of the arena `name`.
+
+        FileNotFoundError if there is no such arena; PoolError if it has no store, or several: then use
+        `Arena.attach(name).store(...)`. May block. Thread-safe, process-safe.
+        """
+        return cls.of(Arena.attach(name))
+
+    @classmethod
+    def of(cls, arena: Arena) -> Self:
+        """The one store of an arena. Errors as of `attach`."""
+        found = storescan.store_names(arena._mapping)
+        if len(found) != 1:
+            what = f"the stores {', '.join(map(repr, found))}: name one with arena.store(...)" if found else "no store"
+            raise PoolError(f"{arena!r} has {what}")
+        return open_store(cls, arena, found[0], None, None)
+
+    def __len__(self) -> int:
+        """Entries now, without those of namespaces: as many as an iteration yields. A sum of counts of 64 stripes, however many
+        entries there are, which others change meanwhile."""
+        sizes = storescan.sizes(self._index)
+        return sizes[0] - sizes[6] - self._dictionaries.nr_held() - (self._spaces.held() > 0)
+
+    def __iter__(self) -> Iterator[Key]:
+        cursor = 0
+        while cursor < self._index.scan_end:
+            cursor, keys = storescan.scan(self._index, cursor)
+            yield from keys
+
+    # ---- namespaces
+
+    def namespace(self, name: str) -> "Namespace":
+        """The part of the store called `name`, made if absent: 1 to 64 bytes of UTF-8. A mapping of its own, whose keys are neither
+        the store's nor another namespace's; index, memory, codec and dictionaries are the store's.
+
+        Waits for another process that makes or drops a namespace of the store, WaitForbidden where that would stop an event loop;
+        not for signal handlers. ValueError for another name, Exhausted if there is no room. Thread-safe, process-safe; killed
+        anywhere it leaves the store whole."""
+        return self._spaces.open(name)
+
+    def namespaces(self) -> list[str]:
+        """The names of the namespaces, in order. Thread-safe, process-safe; takes no lock."""
+        return self._spaces.names()
+
+    def drop_namespace(self, name: str) -> int:
+        """`Namespace.drop` of the namespace `name`; 0 if there is none. It also deletes what a drop left that was killed."""
+        return self._spaces.drop_name(name)
+
     # ---- in a file
 
     def save(self, path: str | os.PathLike[str]) -> int:
@@ -325,9 +363,11 @@ class Store(MutableMapping[Key, bytes]):
 
     def stats(self) -> StoreStats:
         """Sizes now. Thread-safe, process-safe, takes no lock."""
-        count, logical, stored, taken, table, capacity = storescan.sizes(self._index)
+        count, logical, stored, taken, table, capacity, _ = storescan.sizes(self._index)
         nr, nbytes = self._dictionaries.held()
-        count, logical, stored = count - nr, logical - nbytes, stored - nbytes
+        table_nbytes = self._spaces.held()  # an entry, too, that is no user's
+        count -= nr + (table_nbytes > 0)
+        logical, stored = logical - nbytes - table_nbytes, stored - nbytes - table_nbytes
         return StoreStats(count, logical, stored, taken + table, capacity, self._index.can_compact() * 4096, nbytes)
 
     def train(self, samples: Iterable[Any] | None = None, *, nbytes: int = DEFAULT_NBYTES) -> int:
@@ -367,7 +407,11 @@ class Store(MutableMapping[Key, bytes]):
 
     def destroy(self) -> None:
         """Give the store's memory back to the arena. Busy while another process has it open."""
+        statistics = self._spaces.statistics()
         self._index.destroy(True)
+        if statistics is not None:
+            statistics.destroy()
+            statistics.percpu.destroy(True)
 
     def __repr__(self) -> str:
         return f"<mempools.Store {self.name!r}, {self.codec}, {len(self)} keys in {self.arena!r}>"

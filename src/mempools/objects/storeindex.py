@@ -23,6 +23,7 @@ from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.layout.structs import KIND_STORE
 from cython.cimports.mempools.machine.atomics import this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
+from cython.cimports.mempools.objects.spacekey import SpacedKey
 from cython.cimports.mempools.objects.storeentries import StoreEntries
 from cython.cimports.mempools.objects.storeindex import PyUnicode_AsUTF8AndSize
 from cython.cimports.mempools.parts.status import BUSY, CORRUPT, EXHAUSTED, MISMATCH, NOT_FOUND, OK, STALE, TIMED_OUT
@@ -120,6 +121,9 @@ class StoreIndex(StoreEntries):
             status = index_key(self.ref, key, data, size, KEY_STR)
         elif isinstance(name, bytes):
             status = index_key(self.ref, key, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), KEY_BYTES)
+        elif isinstance(name, SpacedKey):
+            spaced: SpacedKey = name
+            status = index_key(self.ref, key, spaced.data, spaced.nbytes, spaced.kind)
         elif isinstance(name, ReservedKey):
             raw: bytes = name.raw  # lives as long as `name`, which keeps it
             status = index_key(self.ref, key, PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw), KEY_RESERVED)

@@ -29,7 +29,7 @@ from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.owners import OWNER_STRUCT
 from cython.cimports.mempools.parts.robustlock import robust_lock, robust_unlock
 from cython.cimports.mempools.parts.status import BUSY, CORRUPT, EXHAUSTED, NOT_FOUND, NOT_REGISTERED, OK, STALE
-from cython.cimports.mempools.pools.hashentry import Found, Item, Key, entry_close, entry_give, entry_taken
+from cython.cimports.mempools.pools.hashentry import KEY_SPACE, Found, Item, Key, entry_close, entry_give, entry_taken
 from cython.cimports.mempools.pools.hashindex import find_in
 from cython.cimports.mempools.pools.hashtable import (
     OP_DELETE,
@@ -89,6 +89,8 @@ def count_entry(
     add(cython.address(stripe.stored), sign * item.nr_stored)
     add(cython.address(stripe.taken), sign * entry_taken(g, item))
     add(cython.address(stripe.objects), sign * (1 + item.parts))
+    if item.kind & KEY_SPACE:
+        add(cython.address(stripe.spaced), sign)
 
 
 @cython.cfunc

@@ -13,6 +13,8 @@ cdef enum:
     KEY_BYTES = 0
     KEY_STR = 1
     KEY_RESERVED = 2           # entries of the store's own: see objects/storewords.py
+    KEY_SPACE = 4              # beside KEY_BYTES or KEY_STR: the first SPACE_BYTES are the id of a namespace
+    SPACE_BYTES = 4
     # beside it in an entry
     ENTRY_SPILLED = 0x80       # it has parts
 
@@ -43,6 +45,7 @@ cdef struct Item:              # an entry, and what is left of its parts
     uint64_t parts             # behind this one
     uint64_t at                # where the object names the next one
     uint64_t size              # bytes of an object that has parts behind it
+    uint64_t kind              # KEY_*
     uint64_t nr_key            # bytes
     uint64_t nr_stored
     uint64_t nr_logical

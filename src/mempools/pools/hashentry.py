@@ -128,7 +128,7 @@ def parse(found: cython.pointer(Found)) -> cython.int:
     item.parts = item.size = 0
     item.at = ENTRY_BYTES
     found.codec = what >> 16 & 0xFF
-    found.kind = what >> 24 & 0x7F
+    found.kind = item.kind = what >> 24 & 0x7F
     found.next = 0
     if what >> 24 & ENTRY_SPILLED:
         item.size = found.pinned.nbytes
@@ -309,6 +309,7 @@ def entry_new(
     status: cython.int
     item.handle = item.parts = item.at = 0
     item.size = size
+    item.kind = key.kind
     item.nr_key = key.nbytes
     item.nr_stored = nr_stored
     item.nr_logical = nr_logical

@@ -99,6 +99,7 @@ def recount(
     write_once(cython.address(stripe.stored), 0, b"hashmend.recount")
     write_once(cython.address(stripe.taken), 0, b"hashmend.recount")
     write_once(cython.address(stripe.objects), 0, b"hashmend.recount")
+    write_once(cython.address(stripe.spaced), 0, b"hashmend.recount")
     while bucket < nr and status == OK:
         status = recount_chain(pool, g, stripe, bucket_line(pool, bucket))
         bucket += NR_STRIPES

@@ -16,7 +16,7 @@ import cython
 if not cython.compiled:
     raise ImportError("mempools.pools.hashscan is compiled code: run `make build` in a checkout, or install the wheel")
 
-from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy
 from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.layout.structs import NR_SLOTS
@@ -25,7 +25,15 @@ from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.owners import OWNER_STRUCT
 from cython.cimports.mempools.parts.status import CORRUPT, EXHAUSTED, OK, TABLE_FULL
 from cython.cimports.mempools.pools.hashcommit import count_entry, index_lock, index_unlock
-from cython.cimports.mempools.pools.hashentry import Found, entry_close, entry_open, entry_walk
+from cython.cimports.mempools.pools.hashentry import (
+    KEY_RESERVED,
+    KEY_SPACE,
+    SPACE_BYTES,
+    Found,
+    entry_close,
+    entry_open,
+    entry_walk,
+)
 from cython.cimports.mempools.pools.hashindex import entry_hash
 from cython.cimports.mempools.pools.hashtable import (
     NR_LINE_SLOTS,
@@ -65,7 +73,7 @@ def index_stats(pool: cython.pointer(PoolRef), stats: cython.pointer(IndexStats)
     root: cython.pointer(IndexRoot) = index_root(pool)
     stripe: cython.pointer(Stripe)
     i: uint64_t
-    stats.count = stats.logical = stats.stored = stats.taken = stats.objects = 0
+    stats.count = stats.logical = stats.stored = stats.taken = stats.objects = stats.spaced = 0
     for i in range(NR_STRIPES):  # relaxed: statistics
         stripe = cython.address(root.stripes[i])
         stats.count += read_once(cython.address(stripe.count), b"hashscan.stats")
@@ -73,6 +81,7 @@ def index_stats(pool: cython.pointer(PoolRef), stats: cython.pointer(IndexStats)
         stats.stored += read_once(cython.address(stripe.stored), b"hashscan.stats")
         stats.taken += read_once(cython.address(stripe.taken), b"hashscan.stats")
         stats.objects += read_once(cython.address(stripe.objects), b"hashscan.stats")
+        stats.spaced += read_once(cython.address(stripe.spaced), b"hashscan.stats")
 
 
 @cython.cfunc
@@ -105,9 +114,30 @@ def index_table_nbytes(pool: cython.pointer(PoolRef)) -> uint64_t:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def is_of(
+    pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), found: cython.pointer(Found), space: uint64_t
+) -> cython.bint:
+    """Is a scan of `space` for this open entry?"""
+    id: uint32_t = 0
+    if found.kind == KEY_RESERVED:
+        return False
+    if space == SPACE_ALL or found.kind & KEY_SPACE == 0:
+        return space == SPACE_ALL or space == SPACE_OWN
+    if space == SPACE_OWN or found.item.nr_key < SPACE_BYTES:
+        return False
+    return (
+        entry_walk(pool, g, found, 0, SPACE_BYTES, cython.cast(cython.p_char, cython.address(id)), cython.NULL) == OK
+        and id == space
+    )
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def copy_key(
     pool: cython.pointer(PoolRef),
     g: cython.pointer(Geometry),
+    space: uint64_t,
     handle: uint64_t,
     buffer: cython.p_char,
     nbytes: uint64_t,
@@ -115,15 +145,21 @@ def copy_key(
 ) -> cython.int:
     """The record of one key behind used[0], which becomes what is needed, if there is room or not."""
     found: Found
-    record: uint32_t
+    record: Record
+    after: uint64_t
     status: cython.int = entry_open(pool, g, handle, cython.address(found))
     if status != OK:
         return status if status == TABLE_FULL else CORRUPT
-    if used[0] + 4 + found.item.nr_key <= nbytes:
-        record = found.kind << 16 | cython.cast(uint32_t, found.item.nr_key)
-        memcpy(buffer + used[0], cython.address(record), 4)
-        status = entry_walk(pool, g, cython.address(found), 0, found.item.nr_key, buffer + used[0] + 4, cython.NULL)
-    used[0] += 4 + found.item.nr_key
+    if is_of(pool, g, cython.address(found), space):
+        after = used[0] + cython.sizeof(Record)
+        if after + found.item.nr_key <= nbytes:
+            record.nr_key = cython.cast(uint16_t, found.item.nr_key)
+            record.kind = cython.cast(uint16_t, found.kind)
+            record.nr_stored = cython.cast(uint32_t, found.item.nr_stored)
+            record.nr_logical = cython.cast(uint32_t, found.item.nr_logical)
+            memcpy(buffer + used[0], cython.address(record), cython.sizeof(Record))
+            status = entry_walk(pool, g, cython.address(found), 0, found.item.nr_key, buffer + after, cython.NULL)
+        used[0] = after + found.item.nr_key
     entry_close(pool, g, cython.address(found))
     return status
 
@@ -134,6 +170,7 @@ def copy_key(
 def copy_bucket(
     pool: cython.pointer(PoolRef),
     g: cython.pointer(Geometry),
+    space: uint64_t,
     bucket: uint64_t,
     buffer: cython.p_char,
     nbytes: uint64_t,
@@ -150,7 +187,7 @@ def copy_bucket(
         for i in range(NR_LINE_SLOTS):
             word = read_once(line + i, b"hashscan.copy")
             if word != 0:
-                status = copy_key(pool, g, handle_in(word), buffer, nbytes, used)
+                status = copy_key(pool, g, space, handle_in(word), buffer, nbytes, used)
                 if status != OK:
                     return status
         steps += 1
@@ -189,6 +226,7 @@ def interval_end(cursor: uint64_t, nr: uint64_t, bucket: uint64_t) -> uint64_t:
 def index_scan(
     pool: cython.pointer(PoolRef),
     g: cython.pointer(Geometry),
+    space: uint64_t,
     cursor: cython.pointer(uint64_t),
     buffer: cython.p_char,
     nbytes: uint64_t,
@@ -212,7 +250,7 @@ def index_scan(
         # All splits of this stripe are over, and seen: others do not change what bucket the hash has.
         nr = index_nr_buckets(pool)
         bucket = bucket_of(hash, nr)
-        status = copy_bucket(pool, g, bucket, buffer + used[0], nbytes - used[0], cython.address(here))
+        status = copy_bucket(pool, g, space, bucket, buffer + used[0], nbytes - used[0], cython.address(here))
         index_unlock(pool, stripe)
         if status != OK:
             return OK if used[0] else status
@@ -345,7 +383,7 @@ def index_check_stripe(
     status: cython.int = index_lock(pool, stripe, timeout_ns)
     if status != OK:
         return status
-    sums.count = sums.logical = sums.stored = sums.taken = sums.objects = 0
+    sums.count = sums.logical = sums.stored = sums.taken = sums.objects = sums.spaced = 0
     while bucket < index_nr_buckets(pool) and status == OK:
         status = check_bucket(pool, g, bucket, report, cython.address(sums))
         bucket += NR_STRIPES
@@ -356,6 +394,7 @@ def index_check_stripe(
         report.bad_counts += sums.stored != read_once(cython.address(stripe.stored), b"hashscan.check")
         report.bad_counts += sums.taken != read_once(cython.address(stripe.taken), b"hashscan.check")
         report.bad_counts += sums.objects != read_once(cython.address(stripe.objects), b"hashscan.check")
+        report.bad_counts += sums.spaced != read_once(cython.address(stripe.spaced), b"hashscan.check")
     index_unlock(pool, stripe)
     return status
 

@@ -50,7 +50,8 @@ cdef struct Stripe:            # 128 bytes
     uint64_t taken             # bytes of the slots of their zspages
     uint64_t objects           # entries and parts
     uint64_t changes           # commits, ever
-    uint64_t pad3[2]
+    uint64_t spaced            # entries of namespaces
+    uint64_t pad3
 
 cdef struct IndexRoot:         # all zero is an empty index
     uint64_t codec             # the store's own codec: 0 until chosen, see index_choose_codec
@@ -61,7 +62,8 @@ cdef struct IndexRoot:         # all zero is an empty index
     # offsets of the tables' segments, 0: none yet; then constant. Segment 0 is in the root, segment k has 4096 << k bytes.
     uint64_t buckets[NR_SEGMENTS]
     uint64_t lines[NR_SEGMENTS]
-    uint64_t pad2[6]
+    uint64_t spaces            # number of the last change of the namespaces; see objects/storewords.py
+    uint64_t pad2[5]
     Stripe stripes[NR_STRIPES]
     uint64_t first_buckets[FIRST_BUCKETS * LINE_WORDS]
     uint64_t first_lines[FIRST_BUCKETS * LINE_WORDS]
