@@ -69,8 +69,8 @@ class Namespace(StoreMapping):
         """Delete the namespace and all that is in it; how many entries. Not another of the same name that was made since.
 
         From its first step on the namespace is gone for all: they find nothing, their puts fail, and whoever asks the store for
-        that name makes a new one. Killed, it leaves entries that only take memory, until anybody drops a namespace, this one again
-        for example (`Store.drop_namespace`). Waits as `Store.namespace` does, and walks over all entries of the store.
+        that name makes a new one. Killed, it leaves entries that only take memory, until anybody drops a namespace, this one
+        again for example (`Store.drop_namespace`). Waits as `Store.namespace` does, and walks over all entries of the store.
         Thread-safe, process-safe."""
         return self._store._spaces.drop(self._index.id)
 

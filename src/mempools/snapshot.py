@@ -58,7 +58,7 @@ class _Record:
 
 
 class _Writer:
-    def __init__(self, file: IO[bytes], codec: str, version: int) -> None:
+    def __init__(self, file: IO[bytes], codec: str, version: int = _VERSIONS[0]) -> None:
         self._file = file
         self._digest = hashlib.blake2b(digest_size=_DIGEST)
         name = codec.encode()

@@ -1,20 +1,20 @@
-'''L5: the namespaces of a store: which there are, and where their statistics are counted.
+"""L5: the namespaces of a store: which there are, and where their statistics are counted.
 
 The table of namespaces is one entry of the store, under a key of a kind that no user has (KEY_RESERVED): for each its name, an
-id that no other ever had or will have, and the area of its counts. A change replaces the entry, in one step, and is made by one
-at a time (`computing.exclusively`); who is killed has changed it or has not. Readers take no lock. After each change a word of the
-store's root has its number (objects/storewords.py): so those who use a namespace notice that it was dropped.
+id that no other ever had or will have, and the area of its counts. A change replaces the entry, in one step, and is made by
+one at a time (`computing.exclusively`); who is killed has changed it or has not. Readers take no lock. After each change a word
+of the store's root has its number (objects/storewords.py): so those who use a namespace notice that it was dropped.
 
 Crash windows:
 - Between the table and the word: writers do not know of a drop. They notice when anybody reads the table, who mends the word;
   what they have put in between, and what a killed drop has left, is deleted by the next drop, for it belongs to an id that is
   in no table (`swept` says that something may be left).
 - Areas come from a PerCpuPool of the store, in the middle of a change, where nobody may wait: an area that is ready, or none,
-  and the pool's worker fetches more. An area is first named by the table, then handed over (`keep`). Killed in between, it was the
-  dead process's, and recovery takes it; the table names what is not kept, which means nothing, and the next change, which alone
-  could hand that area to another, clears it. An area that is kept is never freed, for somebody may be about to count on it: it
-  goes to the next namespace.
-'''
+  and the namespace counts later. Who may wait fills the pool before; for others its worker does. An area is first named by the
+  table, then handed over (`keep`). Killed in between, it was the dead process's, and recovery takes it; the table names what is
+  not kept, which means nothing, and the next change, which alone could hand that area to another, clears it. An area that is
+  kept is never freed, for somebody may be about to count on it: it goes to the next namespace.
+"""
 
 import contextlib
 import struct
@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mempools.errors import Corrupt, PoolError
+from mempools.errors import Corrupt, Exhausted, PoolError, WaitForbidden
 from mempools.objects import spaceindex, storescan, storewords
 from mempools.objects.reservedkey import ReservedKey
 from mempools.objects.spaceindex import SpaceIndex
@@ -36,7 +36,9 @@ _Result = TypeVar("_Result")
 
 TABLE = ReservedKey(b"namespaces")
 _HEAD = struct.Struct("<IIQII")  # version, next id, changes, nothing is left of dropped ones, number of records
-_RECORD = struct.Struct("<IIQ")  # id, bytes of the name, area; the name. Without a name and an id: an area for the next one
+_RECORD = struct.Struct(
+    "<IIQ"
+)  # id, bytes of the name, area; the name. Without a name and an id: an area for the next one
 _VERSION = 1
 _LAST_ID = storescan.ALL - 1
 _MOST_NAME = 64
@@ -61,9 +63,9 @@ def checked(name: str) -> bytes:
 class NamespaceStats:
     """What was asked of a namespace since it was made, and what is in it.
 
-    `gets` (`hits` of which found a value, and `misses`), `puts` and `deletes`, of keys that were there, are of all processes; `in`
-    and iteration are not counted. They are exact, but for one call of each process that was killed inside it, and for calls while
-    there was no memory for counts: `counted` is False then, and all are 0. `count` entries, `logical_bytes` of values,
+    `gets` (`hits` of which found a value, and `misses`), `puts` and `deletes`, of keys that were there, are of all processes;
+    `in` and iteration are not counted. They are exact, but for one call of each process that was killed inside it, and for calls
+    while there was no memory for counts: `counted` is False then, and all are 0. `count` entries, `logical_bytes` of values,
     `stored_bytes` as they are stored; None if they were not asked for."""
 
     name: str
@@ -169,6 +171,7 @@ class Spaces:
         space = self._read().named(raw)
         pool = self.statistics(make=True)
         if space is None:
+            self._prepare(pool)
             space = self._in_turn(lambda: self._made(raw, pool))
             assert space is not None
         index = SpaceIndex(self._index, space.id, self.renew, None if pool is None else pool.percpu)
@@ -201,10 +204,18 @@ class Spaces:
             arena = self._store.arena
             with contextlib.suppress(PoolError, MemoryError):
                 percpu = arena.percpu(f"{name}.percpu", unit_nbytes=_UNIT_NBYTES, shares=0, balance=False)
-                self._pool = arena.percpu_pool(
-                    name, nbytes=spaceindex.STATS_BYTES, low=_LOW, high=_HIGH, percpu=percpu
-                )
+                self._pool = arena.percpu_pool(name, nbytes=spaceindex.STATS_BYTES, low=_LOW, high=_HIGH, percpu=percpu)
         return self._pool
+
+    def _prepare(self, pool: "PerCpuPool | None") -> None:
+        """Before a turn: have an area ready, where that may be waited for."""
+        if pool is not None and pool.level == 0:
+            try:
+                pool.refill()
+            except WaitForbidden:
+                pool.refill_async()
+            except Exhausted:
+                pass  # it does without
 
     def _give_area(self, table: _Table, space: _Space, pool: "PerCpuPool | None") -> None:
         """In the turn: writes the table, in which the namespace has an area if there is one. Waits for nothing."""
@@ -247,11 +258,14 @@ class Spaces:
         return index.is_counted
 
     def count(self, index: SpaceIndex, *, wait: bool = True) -> None:
-        """Have it count, if there is an area ready. With `wait` waits for others who change the table, never for an area."""
+        """Have it count, if there is an area. Without `wait` in no case waits: neither for an area, nor for others who change the
+        table."""
         pool = self._pool
         if index.is_counted or pool is None or self._counts_already(index, pool):
             return
-        if pool.level == 0:
+        if wait:
+            self._prepare(pool)
+        elif pool.level == 0:
             pool.refill_async()
         self._in_turn(lambda: self._gave(index.id, pool), wait=wait)
         self._counts_already(index, pool)

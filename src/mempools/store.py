@@ -295,8 +295,8 @@ class Store(StoreMapping):
     # ---- namespaces
 
     def namespace(self, name: str) -> "Namespace":
-        """The part of the store called `name`, made if absent: 1 to 64 bytes of UTF-8. A mapping of its own, whose keys are neither
-        the store's nor another namespace's; index, memory, codec and dictionaries are the store's.
+        """The part of the store called `name`, made if absent: 1 to 64 bytes of UTF-8. A mapping of its own, whose keys are
+        neither the store's nor another namespace's; index, memory, codec and dictionaries are the store's.
 
         Waits for another process that makes or drops a namespace of the store, WaitForbidden where that would stop an event loop;
         not for signal handlers. ValueError for another name, Exhausted if there is no room. Thread-safe, process-safe; killed

@@ -142,9 +142,9 @@ def test_what_is_no_file(other, tmp_path):
 
 def test_another_version_is_named(other, small):
     whole = bytearray(small.read_bytes())
-    whole[8:12] = struct.pack("<I", 2)
+    whole[8:12] = struct.pack("<I", 3)
     small.write_bytes(whole)
-    with pytest.raises(mp.BadSnapshot, match="format 2, this build reads 1"):
+    with pytest.raises(mp.BadSnapshot, match="format 3, this build reads 1 to 2"):
         other.load(small)
 
 
@@ -166,6 +166,9 @@ def pretend(path, *records):
         (2, 0, b"\0", 4, b"dict"),
         (2, 0, b"12", 4, b"dict"),
         (3, 0, b"k", 1, b"v"),
+        (3, 0, b"\1\0\0\0", 0, b""),  # a namespace without a name
+        (4, 0, b"\1\0\0\0k", 1, b"v"),  # of a namespace that did not come before it
+        (6, 0, b"k", 1, b"v"),
     ],
 )
 def test_what_no_store_has_written(other, tmp_path, record):

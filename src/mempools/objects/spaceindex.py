@@ -55,7 +55,7 @@ STATS_BYTES = _BYTES
 class SpaceIndex:
     """For Namespace: what StoreIndex offers, under keys of the namespace `id`. Thread-safe, process-safe."""
 
-    def __init__(self, index: StoreIndex, id: uint64_t, renew: object, percpu: PerCpu):
+    def __cinit__(self, index: StoreIndex, id: uint64_t, renew: object, percpu: object):
         self.index = index
         self.id = id
         self.renew = renew
@@ -144,7 +144,7 @@ class SpaceIndex:
     # ---- what StoreIndex offers
 
     def get(self, key, /):
-        found: object = self.index.get(spaced(self.id, key))
+        found: tuple = self.index.look_up(spaced(self.id, key))
         self.count(_MISSES if found is None else _HITS)
         return found
 
@@ -230,7 +230,8 @@ def clear_counts(percpu: PerCpu, address: uint64_t) -> None:
     for unit in range(percpu.units_ref.nr_units):
         for which in range(4):
             write_once(
-                cython.cast(cython.pointer(uint64_t), percpu_ptr(cython.address(percpu.units_ref), address, unit)) + which,
+                cython.cast(cython.pointer(uint64_t), percpu_ptr(cython.address(percpu.units_ref), address, unit))
+                + which,
                 0,
                 b"spaceindex.clear",
             )

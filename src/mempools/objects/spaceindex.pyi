@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, Self, final
 
 from mempools.objects.area import Area
 from mempools.objects.percpuobject import PerCpu
@@ -9,9 +9,9 @@ STATS_BYTES: int
 
 @final
 class SpaceIndex:
-    def __init__(
-        self, index: StoreIndex, id: int, renew: Callable[[SpaceIndex, bool], None], percpu: PerCpu | None
-    ) -> None: ...
+    def __new__(
+        cls, index: StoreIndex, id: int, renew: Callable[[SpaceIndex, bool], None], percpu: PerCpu | None
+    ) -> Self: ...
     @property
     def index(self) -> StoreIndex: ...
     @property

@@ -7,7 +7,9 @@ other object for a short key.
 import cython
 
 if not cython.compiled:
-    raise ImportError("mempools.objects.spacekey is compiled code: run `make build` in a checkout, or install the wheel")
+    raise ImportError(
+        "mempools.objects.spacekey is compiled code: run `make build` in a checkout, or install the wheel"
+    )
 
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cython.cimports.libc.stdint import uint32_t, uint64_t

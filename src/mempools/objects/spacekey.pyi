@@ -1,7 +1,8 @@
-from typing import final
+from typing import Any, final
 
 @final
 class SpacedKey:
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     @property
     def id(self) -> int: ...
     @property

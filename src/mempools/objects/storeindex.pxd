@@ -11,5 +11,6 @@ cdef class StoreIndex(StoreEntries):
     cdef bint take_key(self, Key *key, object name) except -1
     cdef int put_entry(self, Key *key, Item *item, bint only_if_absent, bint large) except -1
     cdef int take_out(self, Key *key, Item *old) except -1
+    cdef tuple look_up(self, object key)
     cdef tuple read_locked(self, Key *key)
     cdef int check_sizes(self, Item *item) except -1

@@ -158,6 +158,11 @@ class StoreIndex(StoreEntries):
 
     def get(self, key, /):
         """(codec, bytes when decoded, stored bytes), or None."""
+        return self.look_up(key)
+
+    @cython.cfunc
+    def look_up(self, key: object) -> tuple:
+        """`get`, for those who call from C."""
         k: Key
         found: Found
         status: cython.int

@@ -137,8 +137,8 @@ def check_index(index: StoreIndex) -> cython.int:
 
 
 def sizes(index: StoreIndex) -> tuple[int, int, int, int, int, int, int]:
-    """Entries; bytes of the values, as they are and as stored; of the pool's zspages; of the tables; of the pool's chunks; and how
-    many of the entries are of namespaces."""
+    """Entries; bytes of the values, as they are and as stored; of the pool's zspages; of the tables; of the pool's chunks; and
+    how many of the entries are of namespaces."""
     stats: IndexStats
     check_index(index)
     index_stats(index.ref, cython.address(stats))

@@ -5,9 +5,7 @@ from mempools.objects.storeindex import StoreIndex
 ALL: int
 
 @overload
-def scan(
-    index: StoreIndex, cursor: int, space: int = ..., sizes: Literal[False] = ...
-) -> tuple[int, list[Any]]: ...
+def scan(index: StoreIndex, cursor: int, space: int = ..., sizes: Literal[False] = ...) -> tuple[int, list[Any]]: ...
 @overload
 def scan(
     index: StoreIndex, cursor: int, space: int, sizes: Literal[True]
