@@ -15,7 +15,7 @@ from mempools.dictionaries import DEFAULT_NBYTES, WITH_DICTIONARY, ZSTD, Diction
 from mempools.errors import Corrupt, LayoutMismatch, PoolError
 from mempools.objects import storescan
 from mempools.objects.storeindex import StoreIndex, open_index
-from mempools.spaces import Spaces
+from mempools.spaces import NamespaceStats, Spaces
 
 if TYPE_CHECKING:
     from mempools.namespaces import Namespace
@@ -306,6 +306,10 @@ class Store(StoreMapping):
     def namespaces(self) -> list[str]:
         """The names of the namespaces, in order. Thread-safe, process-safe; takes no lock."""
         return self._spaces.names()
+
+    def namespace_stats(self) -> list[NamespaceStats]:
+        """`Namespace.stats` of each, in the order of their names, for one walk over the store. Thread-safe, process-safe."""
+        return self._spaces.all_stats()
 
     def drop_namespace(self, name: str) -> int:
         """`Namespace.drop` of the namespace `name`; 0 if there is none. It also deletes what a drop left that was killed."""
