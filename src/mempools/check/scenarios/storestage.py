@@ -273,6 +273,7 @@ def put(actor: cython.pointer(Actor), which: cython.int, n: cython.int, how: cyt
     item.handle = actor.found[ITEM + n]
     item.parts = 0
     item.at = ENTRY_BYTES
+    item.kind = KEY_BYTES
     item.nr_key = _KEY
     item.nr_stored = item.nr_logical = _VALUE
     take_key(actor, cython.address(key), which)
