@@ -1,23 +1,18 @@
-"""Store: put and get of 4 KiB JSON values beside a dict and LMDB with the same codec, bytes a value, and the rates of
-packing a real directory and reading it back."""
+"""Store: put and get of 4 KiB JSON values beside a dict and LMDB with the same codec, bytes a value, and what a namespace
+adds to a get."""
 
 import argparse
 import itertools
 import json
-import os
 import random
-import shutil
-import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import mempools
-from bench.harness import Case, Target, arguments, measure, missing, report
+from bench.harness import Case, Target, arguments, measure, missing, report, timed
 from mempools import codecs
 
 VALUES = 20_000
@@ -132,68 +127,28 @@ def values(options: argparse.Namespace, folder: str) -> None:
     report("Store: bytes a value", {name: [size] for name, size in sizes.items()}, options, targets, unit="bytes")
 
 
-def directory(options: argparse.Namespace, folder: str) -> None:
-    """This Python's library: packed by the command line, read back file by file."""
-    library = Path(folder, "library")
-    source = sysconfig.get_path("stdlib")
-    unwanted = shutil.ignore_patterns(
-        "site-packages", "dist-packages", "__pycache__", "*.a", "*.so", *["test"] * options.quick
-    )
-    shutil.copytree(source, library, ignore=unwanted)
-    files = sorted(str(path) for path in library.rglob("*") if path.is_file() and not path.is_symlink())
-    total = sum(os.path.getsize(path) for path in files)
-    name = f"bench-{os.getpid()}"
-    command = [sys.executable, "-c", "from mempools.edges.cli import main; raise SystemExit(main())"]
-
-    def pack() -> float:
-        shutil.rmtree(os.path.join(folder, "unused"), ignore_errors=True)
-        subprocess.run([*command, "rm", name], stderr=subprocess.DEVNULL)
-        before = time.monotonic_ns()
-        subprocess.run([*command, "pack", str(library), name], check=True, capture_output=True)
-        return total / (time.monotonic_ns() - before) * 1000
-
-    def tar() -> float:
-        before = time.monotonic_ns()
-        subprocess.run(["tar", "-C", str(library), "-cf", os.path.join(folder, "library.tar"), "."], check=True)
-        return total / (time.monotonic_ns() - before) * 1000
-
-    def read_files() -> float:
-        before = time.thread_time_ns()
-        for path in files:
-            with open(path, "rb") as file:
-                file.read()
-        return total / (time.thread_time_ns() - before) * 1000
-
-    try:
-        packing = measure({"mempools pack, lz4": pack, "tar to /dev/shm, not compressed": tar}, 3)
-        report("A directory into a store, by the command line (wall time)", packing, options, unit="MB/s")
-        store = mempools.Store.attach(name)
-        keys = [os.path.relpath(path, library) for path in files]
-        stats = store.stats()
-
-        def read_store() -> float:
-            before = time.thread_time_ns()
-            for key in keys:
-                store[key]
-            return total / (time.thread_time_ns() - before) * 1000
-
-        facts: Mapping[str, Any] = {
-            "files": len(files),
-            "bytes": f"{total:,}, in the store {stats.memory_bytes:,} ({total / stats.memory_bytes:.2f} times)",
-        }
-        reading = measure(
-            {"Store": read_store, "open().read(), in the page cache": read_files}, options.rounds // 2 + 2
-        )
-        report("Reading a directory back, one process (CPU time)", reading, options, unit="MB/s", facts=facts)
-    finally:
-        subprocess.run([*command, "rm", name], stderr=subprocess.DEVNULL)
+def namespaces(options: argparse.Namespace) -> None:
+    """A get of the same value through the store and through a namespace that counts it."""
+    number = 200_000 // options.scale
+    with mempools.Arena.anonymous("4M") as arena:
+        for codec, value in (("none", b"x" * 100), ("none", b"x" * NBYTES), ("lz4", json_value(random.Random(1)))):
+            store = arena.store(f"{codec} {len(value)}", codec=codec)
+            users = store.namespace("users")
+            store["user/00001234"] = users["user/00001234"] = value
+            cases = {
+                name: timed("get('user/00001234')", number, get=mapping.get)
+                for name, mapping in (("store", store), ("namespace", users))
+            }
+            targets = [Target("namespace", 1.15, of="store")]
+            title = f"A get of {len(value)} bytes, codec {codec}, always of the same key"
+            report(title, measure(cases, options.rounds), options, targets)
 
 
 def main() -> None:
     options = arguments(__doc__ or "")
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="bench-") as folder:
         values(options, folder)
-        directory(options, folder)
+    namespaces(options)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from mempools.errors import (
     WouldBlock,
 )
 from mempools.leftovers import ArenaInfo, arenas, gc
+from mempools.namespaces import Namespace
 from mempools.objects.area import Area
 from mempools.objects.atomic import AtomicU64
 from mempools.objects.block import Block
@@ -44,8 +45,7 @@ from mempools.objects.zspoolobject import ZsPool
 from mempools.objects.zsview import ZsView
 from mempools.percpupool import PerCpuPool
 from mempools.quota import Quota
-from mempools.recompressing import RecompressResult
-from mempools.spilling import SpillResult
+from mempools.spaces import NamespaceStats
 from mempools.store import Store
 from mempools.storestats import StoreStats
 from mempools.zram import Zram
@@ -71,6 +71,8 @@ __all__ = [
     "Maintained",
     "Mempool",
     "MempoolStats",
+    "Namespace",
+    "NamespaceStats",
     "NotOwned",
     "PerCpu",
     "PerCpuChunkStats",

@@ -10,11 +10,14 @@ import os
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 from mempools.errors import PoolError, WaitForbidden, WouldBlock
 from mempools.objects import contexts
 from mempools.objects.flighttable import CIRCLE, CLAIMED, FlightTable, open_flights
+from mempools.objects.reservedkey import ReservedKey
+
+_Result = TypeVar("_Result")
 
 _MOST_KEY = 65535
 _FIRST_NAP, _LONGEST_NAP = 0.0005, 0.02  # seconds, of tasks
@@ -36,12 +39,14 @@ def _outer(table: FlightTable) -> int:
 
 def _hash(store: Any, key: Any) -> int:
     """The name of a key's flight: the same in every process, and nobody finds two keys of the same by trying."""
-    raw = key.encode() if isinstance(key, str) else bytes(key)
-    if len(raw) > _MOST_KEY:
-        raise ValueError(f"a key has at most {_MOST_KEY} bytes, this one {len(raw)}")
-    digest = hashlib.blake2b(
-        raw, digest_size=8, key=store.name.encode(), person=b"str" if isinstance(key, str) else b"bytes"
-    )
+    if isinstance(key, ReservedKey):
+        raw, kind = key.raw, b"reserved"
+    else:
+        raw, kind = (key.encode(), b"str") if isinstance(key, str) else (bytes(key), b"bytes")
+    most = _MOST_KEY - len(store._prefix)
+    if len(raw) > most:
+        raise ValueError(f"a key has at most {most} bytes, this one {len(raw)}")
+    digest = hashlib.blake2b(raw, digest_size=8, key=store._index.name.encode(), salt=store._prefix, person=kind)
     return int.from_bytes(digest.digest(), "little") or 1
 
 
@@ -140,6 +145,12 @@ class _Wait:
             self._timeout,
         )
 
+    def leave(self) -> None:
+        """The caller does not wait for what `claim` told it to wait for."""
+        outer = _outer(self._table)
+        if outer:
+            self._table.give_up(outer)
+
     def sleep(self, ticket: int) -> None:
         outer = _outer(self._table)
         ended = False
@@ -152,14 +163,12 @@ class _Wait:
     async def nap(self, seconds: float) -> None:
         import asyncio
 
-        outer = _outer(self._table)
         try:
             await asyncio.sleep(min(seconds, self.left()))
             if seconds == _LONGEST_NAP:
                 self._table.mapping.recover()  # whoever computes may be dead
         finally:
-            if outer:
-                self._table.give_up(outer)
+            self.leave()
 
 
 def _got(store: Any, key: Any, flight: _Flight, computed: Any) -> bytes:
@@ -186,6 +195,22 @@ def get_or_compute(store: Any, key: Any, compute: Callable[[], Any], timeout: fl
         value = store.get(key)
         if value is not None:
             return value
+
+
+def exclusively(store: Any, key: ReservedKey, change: Callable[[], _Result], *, wait: bool = True) -> _Result | None:
+    """What `change()` returns, which no other thread or process calls for that key meanwhile; None if another is at it, and not
+    `wait`. If it is killed, the next one's turn comes. Errors and contexts as of `get_or_compute`."""
+    turn = _Wait(store, key, None)
+    while True:
+        with turn.flight() as flight:
+            ticket = turn.claim(flight)
+            if ticket == 0:
+                return change()
+        if not wait:
+            turn.leave()
+            return None
+        turn.check()
+        turn.sleep(ticket)
 
 
 async def aget_or_compute(store: Any, key: Any, compute: Callable[[], Any], timeout: float | None) -> bytes:

@@ -245,7 +245,7 @@ class Dictionaries:
         left = nbytes * _SAMPLES_PER_BYTE
         cursor = 0
         while cursor < self._index.scan_end:
-            cursor, keys = storescan.scan(self._index, cursor)
+            cursor, keys = storescan.scan(self._index, cursor, storescan.ALL)
             for key in keys:
                 found = self._index.get(key)
                 if found is None or found[0] == SPILLED:  # deleted since; or in a file, and cold

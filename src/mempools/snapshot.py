@@ -5,11 +5,12 @@
              expiry; the key; what is stored
     end      CRC of the rest, END, how many values; a digest of all before
 
-All little-endian. An expiry is in milliseconds of the wall clock, which goes on while nobody has the store. Format 1 has none.
-Values are as they are stored: neither writing nor reading compresses. A dictionary comes as a record before
-the first value that was compressed with it; its key is its number, which may be another in the store that reads it.
-A file is written under another name and renamed when it is whole and on the disk. It is read twice: once to see that
-every byte of it is as it was written, and then into the store.
+All little-endian. An expiry is in milliseconds of the wall clock, which goes on while nobody has the store. Format 1 has none,
+and no namespaces. Values are as they are stored: neither writing nor reading compresses. A dictionary comes as a record before
+the first value that was compressed with it; its key is its number, which may be another in the store that reads it. So does a
+namespace before its first value: its key is its id, what is stored its name. Keys of its values begin with the id, and are of
+kinds of their own. A file is written under another name and renamed when it is whole and on the disk. It is read twice: once to
+see that every byte of it is as it was written, and then into the store.
 """
 
 import contextlib
@@ -28,6 +29,9 @@ from typing import IO, Any
 from mempools import spilling
 from mempools.dictionaries import WITH_DICTIONARY
 from mempools.errors import BadSnapshot, Exhausted
+from mempools.objects import storescan
+from mempools.objects.spacekey import spaced_key
+from mempools.spaces import checked
 from mempools.spillfile import SPILLED
 
 _MAGIC = b"mpstore\n"
@@ -38,8 +42,9 @@ _RECORD = struct.Struct("<IBBHII")
 _EXPIRY = struct.Struct("<Q")
 _END = struct.Struct("<IBxxxQ")
 _DIGEST = 16
-_BYTES, _STR, _DICTIONARY, _FINISH = 0, 1, 2, 255
-_TIMED = 64  # beside _BYTES or _STR: it has an expiry
+_BYTES, _STR, _DICTIONARY, _SPACE, _FINISH = 0, 1, 2, 3, 255
+_SPACED, _ID_BYTES = 4, 4  # beside _BYTES or _STR: of a namespace, whose id comes first
+_TIMED = 64  # likewise: it has an expiry
 _MOST = 1 << 30
 
 
@@ -51,6 +56,10 @@ class _Record:
     nbytes: int  # of the value
     stored: bytes
     expiry: int  # 0: never
+
+    @property
+    def is_value(self) -> bool:
+        return self.kind not in (_DICTIONARY, _SPACE)
 
 
 # ---- writing
@@ -91,7 +100,8 @@ def save(store: Any, path: str | os.PathLike[str]) -> int:
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(fd, "wb", buffering=1 << 20) as file:
-            count = _write(store, _Writer(file, store.codec))
+            spaces = store._spaces.ids()
+            count = _write(store, spaces, _Writer(file, store.codec))
             file.flush()
             os.fsync(file.fileno())
         os.rename(temporary, real)
@@ -107,10 +117,27 @@ def save(store: Any, path: str | os.PathLike[str]) -> int:
     return count
 
 
-def _write(store: Any, writer: _Writer) -> int:
+def _keys(store: Any, spaces: dict[int, str]) -> Iterator[tuple[Any, int, bytes]]:
+    """Each key, as an index takes it, and its kind and bytes in a file, but for those of namespaces that were dropped."""
+    cursor = 0
+    while cursor < store._index.scan_end:
+        cursor, keys = storescan.scan(store._index, cursor, storescan.ALL)
+        for key in keys:
+            if isinstance(key, str):
+                yield key, _STR, key.encode()
+            elif isinstance(key, bytes):
+                yield key, _BYTES, key
+            elif key.id in spaces:
+                kind = _SPACED | (_STR if key.is_str else _BYTES)
+                yield key, kind, key.id.to_bytes(_ID_BYTES, "little") + key.raw
+
+
+def _write(store: Any, spaces: dict[int, str], writer: _Writer) -> int:
     count = 0
     written: set[int] = set()
-    for key in store:
+    for id, name in spaces.items():
+        writer.record(_SPACE, 0, id.to_bytes(_ID_BYTES, "little"), len(name.encode()), name.encode())
+    for key, kind, raw in _keys(store, spaces):
         found = store._index.get_timed(key)
         if found is None:  # deleted since
             continue
@@ -125,10 +152,7 @@ def _write(store: Any, writer: _Writer) -> int:
             if entry is not None:  # else the value cannot be read, here or there
                 writer.record(_DICTIONARY, 0, stored[:1], len(entry), entry)
             written.add(stored[0])
-        if isinstance(key, str):
-            writer.record(_STR, number, key.encode(), nbytes, stored, ttl)
-        else:
-            writer.record(_BYTES, number, key, nbytes, stored, ttl)
+        writer.record(kind, number, raw, nbytes, stored, ttl)
         count += 1
     writer.end(count)
     return count
@@ -171,7 +195,7 @@ class _Reader:
 
     def records(self) -> Iterator[_Record]:
         count = 0
-        dictionaries: set[int] = set()
+        spaces: set[bytes] = set()
         while True:
             digest = self._digest.digest()
             head = self._take(_RECORD.size)
@@ -185,7 +209,7 @@ class _Reader:
                 more = self._take(_EXPIRY.size)
                 expiry = max(1, _EXPIRY.unpack(more)[0])
                 head += more
-            if kind not in (_BYTES, _STR, _DICTIONARY):
+            if kind not in (_BYTES, _STR, _DICTIONARY, _SPACE, _SPACED | _BYTES, _SPACED | _STR):
                 raise self._bad(f"after {count} values comes something unknown")
             if nr_key + nr_stored > self._left:
                 raise self._bad("it ends too early")
@@ -193,9 +217,9 @@ class _Reader:
             if crc != zlib.crc32(stored, zlib.crc32(key, zlib.crc32(head[4:]))):
                 raise self._bad(f"after {count} values comes one whose checksum is wrong")
             record = _Record(kind, codec, key, nbytes, stored, expiry)
-            if not _makes_sense(record, dictionaries):
+            if not _makes_sense(record, spaces):
                 raise self._bad(f"after {count} values comes one that no store has written")
-            count += kind != _DICTIONARY
+            count += record.is_value
             yield record
 
     def _check_end(self, head: bytes, count: int, digest: bytes) -> None:
@@ -209,17 +233,23 @@ class _Reader:
             raise self._bad(f"{self._left} bytes come after its end")
 
 
-def _makes_sense(record: _Record, dictionaries: set[int]) -> bool:
+def _makes_sense(record: _Record, spaces: set[bytes]) -> bool:
     """A checksum says only that whoever wrote the file meant it."""
     if record.kind == _DICTIONARY:
-        dictionaries.update(record.key)
         return len(record.key) == 1 and record.key != b"\0" and not record.expiry
-    if record.kind == _STR:
-        try:
-            record.key.decode()
-        except UnicodeDecodeError:
+    if record.kind == _SPACE and len(record.key) != _ID_BYTES:
+        return False
+    try:
+        if record.kind == _SPACE:
+            spaces.add(record.key)
+            checked(record.stored.decode())
+        elif record.kind & _SPACED and record.key[:_ID_BYTES] not in spaces:
             return False
-    if record.codec == SPILLED or (record.codec == 0 and record.nbytes != len(record.stored)):
+        elif record.kind & _STR:
+            record.key[_ID_BYTES if record.kind & _SPACED else 0 :].decode()
+    except ValueError:
+        return False
+    if record.codec == 0 and record.nbytes != len(record.stored):
         return False
     return max(record.nbytes, len(record.stored)) <= _MOST
 
@@ -238,7 +268,7 @@ def read_through(path: str | os.PathLike[str]) -> tuple[str, int, int]:
     with _open(path) as file:
         reader = _Reader(file, os.fsdecode(path))
         for record in reader.records():
-            count += record.kind != _DICTIONARY
+            count += record.is_value
             nbytes += 64 + len(record.key) + len(record.stored) + 64
         return reader.codec, count, nbytes
 
@@ -248,6 +278,7 @@ def load(store: Any, path: str | os.PathLike[str], replace: bool) -> int:
     _, count, _ = read_through(path)
     put = 0
     numbers: dict[int, int] = {}
+    spaces: dict[bytes, int] = {}
     try:
         with _open(path) as file:
             for record in _Reader(file, os.fsdecode(path)).records():
@@ -255,11 +286,20 @@ def load(store: Any, path: str | os.PathLike[str], replace: bool) -> int:
                 if record.kind == _DICTIONARY:
                     numbers[record.key[0]] = store._dictionaries.add(stored)
                     continue
+                if record.kind == _SPACE:
+                    spaces[record.key] = store.namespace(stored.decode())._index.id
+                    continue
                 if record.codec == WITH_DICTIONARY and stored:
                     number = numbers.get(stored[0], 0)
                     if number != stored[0]:
                         stored = bytes([number]) + stored[1:]
-                key = record.key.decode() if record.kind == _STR else record.key
+                key: Any = record.key
+                if record.kind & _SPACED:
+                    key = key[_ID_BYTES:]
+                if record.kind & _STR:
+                    key = key.decode()
+                if record.kind & _SPACED:
+                    key = spaced_key(spaces[record.key[:_ID_BYTES]], key)
                 ttl = record.expiry / 1000 - time.time() if record.expiry else math.inf
                 if ttl > 0:
                     put += store._index.put(key, record.codec, record.nbytes, stored, not replace, ttl)

@@ -43,7 +43,7 @@ class SpillResult:
 def keys(index: StoreIndex) -> Iterator[Key]:
     cursor = 0
     while cursor < index.scan_end:
-        cursor, found = storescan.scan(index, cursor)
+        cursor, found = storescan.scan(index, cursor, storescan.ALL)
         yield from found
 
 

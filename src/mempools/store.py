@@ -6,7 +6,7 @@ a mapping. Nothing here knows where the bytes lie.
 
 import os
 from collections.abc import Callable, ItemsView, Iterable, Iterator, MutableMapping, ValuesView
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from mempools import codecs, sizes, spilling
 from mempools.arena import Arena
@@ -15,8 +15,12 @@ from mempools.dictionaries import DEFAULT_NBYTES, WITH_DICTIONARY, ZSTD, Diction
 from mempools.errors import Corrupt, LayoutMismatch, PoolError
 from mempools.objects import storescan, storespill
 from mempools.objects.storeindex import StoreIndex, open_index
+from mempools.spaces import NamespaceStats, Spaces
 from mempools.spillfile import SPILLED, Files
 from mempools.storestats import StoreStats, stats_of
+
+if TYPE_CHECKING:
+    from mempools.namespaces import Namespace
 
 Key = str | bytes
 
@@ -26,7 +30,7 @@ _missing: Any = object()
 
 
 class _Values(ValuesView[bytes]):
-    _mapping: "Store"
+    _mapping: "StoreMapping"
 
     def __iter__(self) -> Iterator[bytes]:
         for _, value in self._mapping.items():
@@ -34,7 +38,7 @@ class _Values(ValuesView[bytes]):
 
 
 class _Items(ItemsView[Key, bytes]):
-    _mapping: "Store"
+    _mapping: "StoreMapping"
 
     def __iter__(self) -> Iterator[tuple[Key, bytes]]:
         for key in self._mapping:
@@ -43,59 +47,23 @@ class _Items(ItemsView[Key, bytes]):
                 yield key, value
 
 
-class Store(ColdValues, MutableMapping[Key, bytes]):
-    """A mapping from str or bytes keys (distinct, as in a dict) to bytes, in an arena; any bytes-like object can be stored.
+class StoreMapping(MutableMapping[Key, bytes]):
+    """What a Store and a Namespace of it have in common: keys, values, codecs."""
 
-    Made by `arena.store(name, codec=..., size=...)`; `Store.attach("NAME")` finds the one store of the arena NAME. Keys have up
-    to 65,535 bytes (a str as UTF-8), values up to 1 GiB. A value that does not get smaller is stored as it is.
+    _index: Any  # a StoreIndex, or a SpaceIndex
+    _prefix = b""  # of its keys in the store
 
-    Every change of one key is one step for all others, and for whoever looks after the changing process was killed: a
-    reader sees the old value or the new one, whole. `setdefault` and `pop` are one step too; `update`, `clear`, `popitem` and
-    iteration go key by key, and iteration yields every key that is there from its start to its end exactly once.
-    `Exhausted`, a MemoryError, changes nothing: while a value is replaced, there must be room for both.
-
-    With a `limit` the values, as stored, never have more bytes than that; what has to go for a new one `evict` says. A value
-    can be given a time to live, after which it is absent.
-
-    Entries lie densely in size classes and may be moved (`compact`); the index grows with the keys. Seven threads of a
-    process may read at the same moment without any memory, 511 in all; the next one waits for one of them.
-
-    Thread-safe, process-safe; readers take no lock; writers may wait for each other a moment, so not for signal handlers;
-    iteration waits for them likewise. The nearest relative in the kernel is zram's table of slots over zsmalloc
-    (drivers/block/zram).
-    """
-
-    def __init__(self, index: StoreIndex, codec: codecs.Codec) -> None:
+    def _begin(self, store: "Store", index: Any, codec: codecs.Codec, dictionaries: Dictionaries) -> None:
+        self._store = store  # itself, or whose namespace it is
         self._index = index
         self._get_filled = index.get_filled
         self._put_stored = index.put
         self._codec = codec
         self._number = codec.id
         self._compress = codec.compress
-        self._fill = getattr(
-            codec, "fill", None
-        )  # of some codecs: decompresses into a buffer, and returns how many bytes
-        self._dictionaries = Dictionaries(index, codec)
-        self._files = Files(index)
-        self._ttl: float | None = None
-
-    @classmethod
-    def attach(cls, name: str) -> Self:
-        """The one store of the arena `name`.
-
-        FileNotFoundError if there is no such arena; PoolError if it has no store, or several: then use
-        `Arena.attach(name).store(...)`. May block. Thread-safe, process-safe.
-        """
-        return cls.of(Arena.attach(name))
-
-    @classmethod
-    def of(cls, arena: Arena) -> Self:
-        """The one store of an arena. Errors as of `attach`."""
-        found = storescan.store_names(arena._mapping)
-        if len(found) != 1:
-            what = f"the stores {', '.join(map(repr, found))}: name one with arena.store(...)" if found else "no store"
-            raise PoolError(f"{arena!r} has {what}")
-        return open_store(cls, arena, found[0], None, None)
+        # Of some codecs: decompresses into a buffer, and returns how many bytes.
+        self._fill = getattr(codec, "fill", None)
+        self._dictionaries = dictionaries
 
     # ---- the mapping
 
@@ -141,16 +109,6 @@ class Store(ColdValues, MutableMapping[Key, bytes]):
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str | bytes) and self._index.contains(key)
 
-    def __len__(self) -> int:
-        """Entries now, with those that have expired and are still there. A sum of counts that others change meanwhile."""
-        return storescan.sizes(self._index)[0]
-
-    def __iter__(self) -> Iterator[Key]:
-        cursor = 0
-        while cursor < self._index.scan_end:
-            cursor, keys = storescan.scan(self._index, cursor)
-            yield from keys
-
     def items(self) -> ItemsView[Key, bytes]:
         """Pairs, without those that go while the iteration is on its way."""
         return _Items(self)
@@ -165,10 +123,14 @@ class Store(ColdValues, MutableMapping[Key, bytes]):
         except KeyError:
             return default
 
+    def _name_of(self, key: Key) -> Any:
+        """The key as the store's own index takes it."""
+        return key
+
     def _decode(self, key: Key, number: int, nbytes: int, stored: bytes) -> bytes:
         """A value from what is stored; Corrupt if that is not what the codec has made."""
         if number == SPILLED:
-            number, nbytes, stored = spilling.fetch(self, key, nbytes, stored)
+            number, nbytes, stored = spilling.fetch(self._store, self._name_of(key), nbytes, stored)
             if not number:
                 return stored
         codec = self._codec if number == self._number else self._codec_of(number)
@@ -189,7 +151,10 @@ class Store(ColdValues, MutableMapping[Key, bytes]):
 
     def pop(self, key: Key, default: Any = _missing) -> Any:
         """Delete, and return the value: of several poppers one gets it."""
-        found = spilling.pop(self, key) if storespill.grows(self._index)[0] else self._index.pop(key)
+        if storespill.grows(self._store._index)[0]:
+            found = spilling.pop(self._store, self._name_of(key))
+        else:
+            found = self._index.pop(key)
         if found is not None:
             return self._decode(key, *found) if found[0] else found[2]
         if default is _missing:
@@ -254,7 +219,7 @@ class Store(ColdValues, MutableMapping[Key, bytes]):
         if stored is None:
             return nbytes
         if number == SPILLED:
-            number, nbytes, stored = spilling.fetch(self, key, nbytes, stored)
+            number, nbytes, stored = spilling.fetch(self._store, self._name_of(key), nbytes, stored)
         target = memoryview(buffer).cast("B")
         if nbytes != len(target):
             if nbytes > len(target):
@@ -282,13 +247,100 @@ class Store(ColdValues, MutableMapping[Key, bytes]):
         found = self._index.ttl(key)
         if found is None:
             raise KeyError(key)
-        return found[0]
+        seconds: float | None = found[0]
+        return seconds
 
     def touch(self, key: Key, ttl: float | None = None) -> None:
         """Give an entry another time to live, from now on, and leave its value: as in `put`. KeyError if there is none, or it has
         expired by now. One step for all others. Thread-safe, process-safe."""
         if not self._index.touch(key, ttl):
             raise KeyError(key)
+
+
+class Store(ColdValues, StoreMapping):
+    """A mapping from str or bytes keys (distinct, as in a dict) to bytes, in an arena; any bytes-like object can be stored.
+
+    Made by `arena.store(name, codec=..., size=...)`; `Store.attach("NAME")` finds the one store of the arena NAME. Keys have up
+    to 65,535 bytes (a str as UTF-8), values up to 1 GiB. A value that does not get smaller is stored as it is.
+
+    Every change of one key is one step for all others, and for whoever looks after the changing process was killed: a
+    reader sees the old value or the new one, whole. `setdefault` and `pop` are one step too; `update`, `clear`, `popitem` and
+    iteration go key by key, and iteration yields every key that is there from its start to its end exactly once.
+    `Exhausted`, a MemoryError, changes nothing: while a value is replaced, there must be room for both.
+
+    With a `limit` the values, as stored, never have more bytes than that; what has to go for a new one `evict` says. A value
+    can be given a time to live, after which it is absent.
+
+    Entries lie densely in size classes and may be moved (`compact`); the index grows with the keys. Seven threads of a
+    process may read at the same moment without any memory, 511 in all; the next one waits for one of them.
+
+    Thread-safe, process-safe; readers take no lock; writers may wait for each other a moment, so not for signal handlers;
+    iteration waits for them likewise. The nearest relative in the kernel is zram's table of slots over zsmalloc
+    (drivers/block/zram).
+    """
+
+    _index: StoreIndex
+
+    def __init__(self, index: StoreIndex, codec: codecs.Codec) -> None:
+        self._begin(self, index, codec, Dictionaries(index, codec))
+        self._spaces = Spaces(self)
+        self._files = Files(index)
+        self._ttl: float | None = None
+
+    @classmethod
+    def attach(cls, name: str) -> Self:
+        """The one store of the arena `name`.
+
+        FileNotFoundError if there is no such arena; PoolError if it has no store, or several: then use
+        `Arena.attach(name).store(...)`. May block. Thread-safe, process-safe.
+        """
+        return cls.of(Arena.attach(name))
+
+    @classmethod
+    def of(cls, arena: Arena) -> Self:
+        """The one store of an arena. Errors as of `attach`."""
+        found = storescan.store_names(arena._mapping)
+        if len(found) != 1:
+            what = f"the stores {', '.join(map(repr, found))}: name one with arena.store(...)" if found else "no store"
+            raise PoolError(f"{arena!r} has {what}")
+        return open_store(cls, arena, found[0], None, None)
+
+    def __len__(self) -> int:
+        """Entries now, without those of namespaces, with those that have expired and are still there. A sum of counts of 64
+        stripes, however many entries there are, which others change meanwhile."""
+        sizes = storescan.sizes(self._index)
+        return sizes[0] - sizes[6]
+
+    def __iter__(self) -> Iterator[Key]:
+        cursor = 0
+        while cursor < self._index.scan_end:
+            cursor, keys = storescan.scan(self._index, cursor)
+            yield from keys
+
+    # ---- namespaces
+
+    def namespace(self, name: str) -> "Namespace":
+        """The part of the store called `name`, made if absent: 1 to 64 bytes of UTF-8. A mapping of its own, whose keys are
+        neither the store's nor another namespace's; index, memory, codec and dictionaries are the store's.
+
+        Waits for another process that makes or drops a namespace of the store, WaitForbidden where that would stop an event loop;
+        not for signal handlers. ValueError for another name, Exhausted if there is no room. Thread-safe, process-safe; killed
+        anywhere it leaves the store whole."""
+        return self._spaces.open(name)
+
+    def namespaces(self) -> list[str]:
+        """The names of the namespaces, in order. Thread-safe, process-safe; takes no lock."""
+        return self._spaces.names()
+
+    def namespace_stats(self) -> list[NamespaceStats]:
+        """`Namespace.stats` of each, in the order of their names, for one walk over the store. Thread-safe, process-safe."""
+        return self._spaces.all_stats()
+
+    def drop_namespace(self, name: str) -> int:
+        """`Namespace.drop` of the namespace `name`; 0 if there is none. It also deletes what a drop left that was killed."""
+        return self._spaces.drop_name(name)
+
+    # ---- time to live
 
     def expire(self) -> int:
         """Take away the entries that have expired; how many. They are absent in any case: this gives back their memory, as
@@ -412,9 +464,13 @@ class Store(ColdValues, MutableMapping[Key, bytes]):
 
     def destroy(self) -> None:
         """Give the store's memory back to the arena, and take its spill file away. Busy while another process has it open."""
+        statistics = self._spaces.statistics()
         self._files.place()
         self._index.destroy(True)
         self._files.destroyed()
+        if statistics is not None:
+            statistics.destroy()
+            statistics.percpu.destroy(True)
 
     def __repr__(self) -> str:
         return f"<mempools.Store {self.name!r}, {self.codec}, {len(self)} keys in {self.arena!r}>"

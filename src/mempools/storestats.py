@@ -47,7 +47,7 @@ class StoreStats:
 
 
 def stats_of(index: StoreIndex, dictionary_bytes: int) -> StoreStats:
-    count, logical, stored, taken, table, capacity = storescan.sizes(index)
+    count, logical, stored, taken, table, capacity, _ = storescan.sizes(index)
     _, evictions, expirations = storescan.counters(index)
     return StoreStats(
         count,

@@ -140,6 +140,25 @@ def test_stat_of_an_arena_without_a_store(arena, run):
     assert json.loads(run("stat", "t", "--json")[1])["mempools"] == {}
 
 
+def test_namespaces_are_shown(arena, run):
+    store = arena.store("s", codec="none")
+    users, _ = store.namespace("users"), store.namespace("old")
+    store["k"], users["k"], users["l"] = b"store's", b"users'", b"2"
+    users.get("k"), users.get("m")
+    assert run("ls", "t")[1] == "k\n" and run("ls", "t", "--namespace", "users")[1] == "k\nl\n"
+    assert run("cat", "t", "k")[1] == "store's" and run("cat", "t", "k", "--namespace", "users")[1] == "users'"
+    status, out, err = run("ls", "t", "--namespace", "user")
+    assert (status, out) == (1, "") and "did you mean 'users'" in err
+    assert store.namespaces() == ["old", "users"]
+    rows = [line.split() for line in run("stat", "t")[1].splitlines() if line.startswith(("  old", "  users"))]
+    assert rows == [
+        ["old", "0", "0", "B", "0", "B", "0", "-", "0", "0"],
+        ["users", "2", "7", "B", "7", "B", "3", "67", "%", "2", "0"],
+    ]
+    found = json.loads(run("stat", "t", "--json")[1])["stores"]["s"]["namespaces"]
+    assert [(space["name"], space["count"], space["puts"]) for space in found] == [("old", 0, 0), ("users", 2, 2)]
+
+
 def test_stat_has_a_table_of_all_kinds(arena, run):
     block = arena.genpool("blocks", granule=256, size="64K").alloc(512)
     arena.mempool("frames", nbytes=4096, min_nr=3)

@@ -173,6 +173,9 @@ def pretend(path, *records):
         (2, 0, b"\0", 4, b"dict"),
         (2, 0, b"12", 4, b"dict"),
         (3, 0, b"k", 1, b"v"),
+        (3, 0, b"\1\0\0\0", 0, b""),  # a namespace without a name
+        (4, 0, b"\1\0\0\0k", 1, b"v"),  # of a namespace that did not come before it
+        (6, 0, b"k", 1, b"v"),
     ],
 )
 def test_what_no_store_has_written(other, tmp_path, record):

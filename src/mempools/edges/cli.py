@@ -23,7 +23,7 @@ from mempools.edges.tree import key_of, path_of
 from mempools.errors import Corrupt, PoolError
 from mempools.leftovers import ArenaInfo, arenas, gc
 from mempools.picture import Observer
-from mempools.store import Store
+from mempools.store import Store, StoreMapping
 
 Result = int
 
@@ -135,7 +135,7 @@ def _unpack(args: argparse.Namespace) -> Result:
 def _cat(args: argparse.Namespace) -> Result:
     status = 0
     with _attach(args.name) as arena:
-        store = Store.of(arena)
+        store = _part(Store.of(arena), args.namespace)
         for path in args.key:
             value = _lookup(store, path)
             if isinstance(value, bytes):
@@ -146,7 +146,16 @@ def _cat(args: argparse.Namespace) -> Result:
     return status
 
 
-def _lookup(store: Store, path: str) -> bytes | str:
+def _part(store: Store, name: str | None) -> StoreMapping:
+    """The store, or its namespace of that name."""
+    if name is None:
+        return store
+    if name not in (names := store.namespaces()):
+        raise _No(f"{store.name!r} has no namespace {name!r}{_nearest(name, names)}")
+    return store.namespace(name)
+
+
+def _lookup(store: StoreMapping, path: str) -> bytes | str:
     """A value, through symbolic links if need be; or what is wrong, in words."""
     for key in (key_of(path), os.fsencode(path)):
         value: bytes | None = store.get(key)
@@ -171,7 +180,7 @@ def _lookup(store: Store, path: str) -> bytes | str:
 def _ls(args: argparse.Namespace) -> Result:
     if args.name is not None:
         with _attach(args.name) as arena:
-            found = [path_of(key) for key in packing.keys(Store.of(arena))]
+            found = [path_of(key) for key in packing.keys(_part(Store.of(arena), args.namespace))]
         if args.json:
             _print_json(found)
         else:
@@ -369,9 +378,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--codec", help="none, lz4 (default where installed), zstd, or zstd:LEVEL")
     sub = command("ls", _ls, "list the arenas, or the keys in one")
     sub.add_argument("name", metavar="NAME", nargs="?")
+    sub.add_argument("--namespace", metavar="N", help="of the store: its keys")
     sub = command("cat", _cat, "print values")
     sub.add_argument("name", metavar="NAME")
     sub.add_argument("key", metavar="KEY", nargs="+")
+    sub.add_argument("--namespace", metavar="N", help="of the store: where the keys are looked up")
     sub = command("stat", _stat, "show sizes, stores, and the reserves of mempools")
     sub.add_argument("name", metavar="NAME")
     sub = command("map", _map, "show what each part of an arena is for and who holds it, without disturbing anybody")

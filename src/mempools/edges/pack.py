@@ -10,7 +10,7 @@ from mempools.arena import Arena
 from mempools.edges.progress import Progress
 from mempools.edges.tree import MANIFEST, Key, Tree, is_hidden, key_of, path_of, scan, unsafe
 from mempools.errors import Exhausted, PoolError
-from mempools.store import Store
+from mempools.store import Store, StoreMapping
 from mempools.storestats import StoreStats
 
 STORE = "files"
@@ -130,7 +130,7 @@ def _fill(directory: str, tree: Tree, store: Store, bar: Progress) -> list[str]:
 # ---- out again
 
 
-def manifest(store: Store) -> Tree:
+def manifest(store: StoreMapping) -> Tree:
     """The store's manifest; for a store that pack did not make, one that says what its keys say."""
     data = store.get(MANIFEST)
     if data is not None:
@@ -138,7 +138,7 @@ def manifest(store: Store) -> Tree:
     return Tree(files={path_of(key): (0o644, 0) for key in sorted(store, key=path_of) if not is_hidden(key)})
 
 
-def keys(store: Store) -> list[Key]:
+def keys(store: StoreMapping) -> list[Key]:
     """The user's keys, in order."""
     return sorted((key for key in store if not is_hidden(key)), key=path_of)
 

@@ -81,6 +81,7 @@ def _store(store: Store) -> dict[str, Any]:
         "spilled_count": stats.spilled_count,
         "spilled_bytes": stats.spilled_bytes,
         "spill_file_bytes": stats.spill_file_bytes,
+        "namespaces": [asdict(space) for space in store.namespace_stats()],
     }
 
 
@@ -160,6 +161,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
                 f"  trained {sizes.text(made['nbytes']):>10}  dictionary {made['number']}: its samples {with_it:.2f} by the "
                 f"codec, without it {without:.2f}"
             )
+        yield from _namespaces(stats["namespaces"])
     for name, stats in found["mempools"].items():
         yield f"mempool  {name!r}, elements of {sizes.text(stats['element_bytes'])}"
         yield f"  reserve {stats['curr_nr']:>10} of {stats['min_nr']}, low-water mark {stats['low_water']}"
@@ -202,6 +204,23 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"reserve  {name!r}, areas of {sizes.text(stats['element_bytes'])}"
         yield f"  ready   {stats['level']:>10} of {stats['high']}"
         yield f"  taken   {stats['hits']:>10}  {stats['misses']} asked for in vain, {stats['refilled']} put in"
+
+
+def _namespaces(spaces: Sequence[dict[str, Any]]) -> Iterator[str]:
+    if spaces:
+        width = min(32, max(9, *(len(space["name"]) for space in spaces)))
+        yield (
+            f"  {'NAMESPACE':<{width}}  {'KEYS':>8}  {'LOGICAL':>9}  {'STORED':>9}  {'GETS':>10}  {'HITS':>6}  {'PUTS':>10}  "
+            f"{'DELETES':>10}"
+        )
+    for space in spaces:
+        counted = space["counted"]
+        gets, puts, deletes = (space[what] if counted else "-" for what in ("gets", "puts", "deletes"))
+        yield (
+            f"  {shortened(space['name'], width):<{width}}  {space['count']:>8}  {sizes.text(space['logical_bytes']):>9}  "
+            f"{sizes.text(space['stored_bytes']):>9}  {gets:>10}  "
+            f"{percent(space['hits'], space['gets']) if space['gets'] else '-':>6}  {puts:>10}  {deletes:>10}"
+        )
 
 
 def _by_process(holders: dict[int | str, int]) -> str:

@@ -17,6 +17,7 @@ from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.machine.atomics import this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.objects.filled import Room, fill_from, fill_room, room_of
+from cython.cimports.mempools.objects.spacekey import SpacedKey
 from cython.cimports.mempools.objects.storeentries import StoreEntries
 from cython.cimports.mempools.objects.storereads import PyUnicode_AsUTF8AndSize
 from cython.cimports.mempools.parts.status import CORRUPT, EXHAUSTED, NOT_FOUND, OK, STALE, TIMED_OUT
@@ -117,6 +118,9 @@ class StoreReads(StoreEntries):
             status = index_key(self.ref, key, data, size, KEY_STR)
         elif isinstance(name, bytes):
             status = index_key(self.ref, key, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), KEY_BYTES)
+        elif isinstance(name, SpacedKey):
+            spaced: SpacedKey = name
+            status = index_key(self.ref, key, spaced.data, spaced.nbytes, spaced.kind)
         elif isinstance(name, ReservedKey):
             raw: bytes = name.raw  # lives as long as `name`, which keeps it
             status = index_key(self.ref, key, PyBytes_AS_STRING(raw), PyBytes_GET_SIZE(raw), KEY_RESERVED)

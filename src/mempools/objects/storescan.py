@@ -16,14 +16,18 @@ from cython.cimports.mempools.layout.mapping import Mapping
 from cython.cimports.mempools.layout.structs import KIND_STORE, NAME_BYTES, NR_POOLS, STATE_LIVE, PoolEntry
 from cython.cimports.mempools.machine.atomics import read_once, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
+from cython.cimports.mempools.objects.spacekey import found_key
 from cython.cimports.mempools.objects.storeindex import StoreIndex
 from cython.cimports.mempools.parts.status import EXHAUSTED, OK
 from cython.cimports.mempools.pools.hashclock import clock_now
-from cython.cimports.mempools.pools.hashentry import KEY_RESERVED, KEY_STR
+from cython.cimports.mempools.pools.hashentry import KEY_SPACE, KEY_STR, SPACE_BYTES
 from cython.cimports.mempools.pools.hashlimit import index_bytes, index_limit
 from cython.cimports.mempools.pools.hashscan import (
+    SPACE_ALL,
+    SPACE_OWN,
     IndexReport,
     IndexStats,
+    Record,
     index_check_objects,
     index_check_stripe,
     index_scan,
@@ -36,33 +40,64 @@ from mempools.errors import Corrupt
 
 register_module(cython.address(this_module_step))
 
+ALL = SPACE_ALL
+
 _SLICE_NS = cython.declare(uint64_t, 20_000_000)
 _BUCKETS = cython.declare(uint64_t, 65536)  # that one call looks at
 
 
 @cython.cfunc
-def decode_keys(buffer: cython.p_char, nbytes: uint64_t) -> list:
+def decode_keys(buffer: cython.p_char, nbytes: uint64_t, space: uint64_t) -> list:
     """index_scan's records as Python keys."""
     keys: list = []
     at: uint64_t = 0
-    record: uint32_t
+    record: Record
     size: uint64_t
     while at < nbytes:
-        memcpy(cython.address(record), buffer + at, 4)
-        size = record & 0xFFFF
-        if record >> 16 == KEY_RESERVED:
-            pass
-        elif record >> 16 == KEY_STR:
-            keys.append(PyUnicode_DecodeUTF8(buffer + at + 4, size, b"strict"))
+        memcpy(cython.address(record), buffer + at, cython.sizeof(Record))
+        at += cython.sizeof(Record)
+        size = record.nr_key
+        if record.kind & KEY_SPACE:
+            if space == SPACE_ALL:
+                keys.append(found_key(buffer + at, size, record.kind))
+                at += size
+                continue
+            at += SPACE_BYTES  # index_scan has compared them
+            size -= SPACE_BYTES
+        if record.kind & KEY_STR:
+            keys.append(PyUnicode_DecodeUTF8(buffer + at, size, b"strict"))
         else:
-            keys.append(PyBytes_FromStringAndSize(buffer + at + 4, size))
-        at += 4 + size
+            keys.append(PyBytes_FromStringAndSize(buffer + at, size))
+        at += size
     return keys
 
 
-def scan(index: StoreIndex, cursor: uint64_t) -> tuple[int, list]:
+@cython.cfunc
+def decode_sizes(buffer: cython.p_char, nbytes: uint64_t) -> list:
+    """index_scan's records as (id of the namespace or 0, bytes of the value, as stored)."""
+    found: list = []
+    at: uint64_t = 0
+    record: Record
+    id: uint32_t
+    while at < nbytes:
+        memcpy(cython.address(record), buffer + at, cython.sizeof(Record))
+        at += cython.sizeof(Record)
+        id = 0
+        if record.kind & KEY_SPACE and record.nr_key >= SPACE_BYTES:
+            memcpy(cython.address(id), buffer + at, SPACE_BYTES)
+        found.append((id, record.nr_logical, record.nr_stored))
+        at += record.nr_key
+    return found
+
+
+def scan(
+    index: StoreIndex, cursor: uint64_t, space: uint64_t = SPACE_OWN, sizes: cython.bint = False
+) -> tuple[int, list]:
     """Some keys that have not expired, from `cursor` on (0 at the beginning), and the cursor to go on with (StoreIndex.scan_end
-    at the end)."""
+    at the end).
+
+    Of `space`: the store's own, those of the namespace with that id, or ALL, in which those of namespaces are SpacedKeys. With
+    `sizes` instead of each key (id of its namespace or 0, bytes of the value, bytes as it is stored)."""
     nbytes: uint64_t = 65536
     used: uint64_t = 0
     status: cython.int
@@ -77,6 +112,7 @@ def scan(index: StoreIndex, cursor: uint64_t) -> tuple[int, list]:
                 status = index_scan(
                     index.ref,
                     index.g,
+                    space,
                     cython.address(cursor),
                     clock_now(),
                     buffer,
@@ -86,7 +122,7 @@ def scan(index: StoreIndex, cursor: uint64_t) -> tuple[int, list]:
                     _SLICE_NS,
                 )
             if status == OK:
-                return (cursor, decode_keys(buffer, used))
+                return (cursor, decode_sizes(buffer, used) if sizes else decode_keys(buffer, used, space))
             if status == EXHAUSTED:
                 nbytes = used
             else:
@@ -104,9 +140,9 @@ def check_index(index: StoreIndex) -> cython.int:
     return 0
 
 
-def sizes(index: StoreIndex) -> tuple[int, int, int, int, int, int]:
-    """Entries; bytes of the values, as they are and as stored, all without KEY_RESERVED; of the pool's zspages; of the tables;
-    of the pool's chunks."""
+def sizes(index: StoreIndex) -> tuple[int, int, int, int, int, int, int]:
+    """Entries; bytes of the values, as they are and as stored, all without KEY_RESERVED; of the pool's zspages; of the tables; of
+    the pool's chunks; and how many of the entries are of namespaces."""
     stats: IndexStats
     check_index(index)
     index_stats(index.ref, cython.address(stats))
@@ -119,6 +155,7 @@ def sizes(index: StoreIndex) -> tuple[int, int, int, int, int, int]:
         index.stats().memory_bytes,
         index_table_nbytes(index.ref),
         index.capacity(),
+        stats.spaced,
     )
 
 

@@ -36,6 +36,7 @@ from cython.cimports.mempools.parts.status import BUSY, CORRUPT, EXHAUSTED, NOT_
 from cython.cimports.mempools.pools.hashclock import entry_expire_at, has_expired
 from cython.cimports.mempools.pools.hashentry import (
     KEY_RESERVED,
+    KEY_SPACE,
     Found,
     Item,
     Key,
@@ -121,6 +122,8 @@ def count_entry(
     if item.outside:
         add(cython.address(stripe.outside), sign)
         add(cython.address(stripe.outside_bytes), sign * item.outside)
+    if item.kind & KEY_SPACE:
+        add(cython.address(stripe.spaced), sign)
 
 
 @cython.cfunc

@@ -13,6 +13,8 @@ cdef enum:
     KEY_BYTES = 0
     KEY_STR = 1
     KEY_RESERVED = 2           # entries of the store's own: see objects/storewords.py
+    KEY_SPACE = 4              # beside KEY_BYTES or KEY_STR: the first SPACE_BYTES are the id of a namespace
+    SPACE_BYTES = 4
     # beside it in an entry
     ENTRY_SPILLED = 0x80       # it has parts
 

@@ -327,10 +327,10 @@ def entry_new(
     status: cython.int
     item.handle = item.parts = item.at = 0
     item.size = size
+    item.kind = key.kind
     item.nr_key = key.nbytes
     item.nr_stored = nr_stored
     item.nr_logical = nr_logical
-    item.kind = key.kind
     item.expiry = expiry_of(times)
     while item.parts < parts:  # the last part first, for each names the next one
         here = nr - (size - SPILLED_BYTES) - (parts - 1 - item.parts) * (size - PART_BYTES)

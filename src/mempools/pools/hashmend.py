@@ -104,6 +104,7 @@ def recount(
     write_once(cython.address(stripe.outside), 0, b"hashmend.recount")
     write_once(cython.address(stripe.outside_bytes), 0, b"hashmend.recount")
     write_once32(cython.address(stripe.expiring), 0, b"hashmend.recount")
+    write_once(cython.address(stripe.spaced), 0, b"hashmend.recount")
     while bucket < nr and status == OK:
         status = recount_chain(pool, g, stripe, bucket_line(pool, bucket))
         bucket += NR_STRIPES

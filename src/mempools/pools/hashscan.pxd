@@ -1,10 +1,19 @@
 # L3: looking over the whole index of a store: see hashscan.py.
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from mempools.layout.refs cimport PoolRef
 from mempools.pools.zsgeometry cimport Geometry
 
 cdef enum:
     SCAN_END = 0x100000000        # the cursor of a scan that is over
+    # whose keys a scan is for: a namespace's, by its id, or
+    SPACE_OWN = 0                 # those of no namespace
+    SPACE_ALL = 0x7FFFFFFF        # both
+
+cdef struct Record:            # of a key, which follows it
+    uint16_t nr_key            # bytes
+    uint16_t kind              # KEY_*
+    uint32_t nr_stored
+    uint32_t nr_logical
 
 cdef struct IndexStats:
     uint64_t count
@@ -17,6 +26,7 @@ cdef struct IndexStats:
     uint64_t expiring
     uint64_t evictions
     uint64_t expirations
+    uint64_t spaced            # of count: entries of namespaces
 
 cdef struct IndexReport:       # what index_check_stripe found: numbers of entries, or of words
     uint64_t entries
@@ -30,9 +40,9 @@ cdef struct IndexReport:       # what index_check_stripe found: numbers of entri
 
 cdef void index_stats(PoolRef *pool, IndexStats *stats) noexcept nogil
 cdef uint64_t index_table_nbytes(PoolRef *pool) noexcept nogil
-# Copies the keys that have not expired by `now`, from cursor[0] on, as records: u32 of (KEY_* << 16 | length), then the key. OK: the buffer has used[0]
-# bytes, cursor[0] moved on, over `most` buckets at most; EXHAUSTED: not one bucket fits, used[0] bytes are needed; else as of index_lock and zs_pin.
-cdef int index_scan(PoolRef *pool, Geometry *g, uint64_t *cursor, uint64_t now, char *buffer, uint64_t nbytes, uint64_t *used, uint64_t most, uint64_t timeout_ns) noexcept nogil
+# Copies users' keys that have not expired by `now`, from cursor[0] on, each behind its Record. OK: the buffer has used[0] bytes,
+# cursor[0] moved on, over `most` buckets at most; EXHAUSTED: not one bucket fits, used[0] bytes are needed; else as of index_lock and zs_pin.
+cdef int index_scan(PoolRef *pool, Geometry *g, uint64_t space, uint64_t *cursor, uint64_t now, char *buffer, uint64_t nbytes, uint64_t *used, uint64_t most, uint64_t timeout_ns) noexcept nogil
 cdef int index_check_stripe(PoolRef *pool, Geometry *g, uint64_t stripe, IndexReport *report, uint64_t timeout_ns) noexcept nogil
 # Under all locks: OK with the objects that the entries have and those that the pool gives the structure, and by how much a store
 # with a limit counts more bytes than its values have.

@@ -16,7 +16,7 @@ import cython
 if not cython.compiled:
     raise ImportError("mempools.pools.hashscan is compiled code: run `make build` in a checkout, or install the wheel")
 
-from cython.cimports.libc.stdint import uint32_t, uint64_t
+from cython.cimports.libc.stdint import uint16_t, uint32_t, uint64_t
 from cython.cimports.libc.string import memcpy
 from cython.cimports.mempools.layout.refs import PoolRef
 from cython.cimports.mempools.layout.structs import NR_SLOTS
@@ -26,7 +26,15 @@ from cython.cimports.mempools.parts.owners import OWNER_STRUCT
 from cython.cimports.mempools.parts.status import CORRUPT, EXHAUSTED, OK, TABLE_FULL
 from cython.cimports.mempools.pools.hashclock import has_expired
 from cython.cimports.mempools.pools.hashcommit import count_entry, counted, index_lock, index_unlock
-from cython.cimports.mempools.pools.hashentry import Found, entry_close, entry_open, entry_walk
+from cython.cimports.mempools.pools.hashentry import (
+    KEY_RESERVED,
+    KEY_SPACE,
+    SPACE_BYTES,
+    Found,
+    entry_close,
+    entry_open,
+    entry_walk,
+)
 from cython.cimports.mempools.pools.hashindex import entry_hash
 from cython.cimports.mempools.pools.hashlimit import all_lock, all_unlock, index_bytes, index_limit, may_be_more
 from cython.cimports.mempools.pools.hashtable import (
@@ -70,6 +78,7 @@ def index_stats(pool: cython.pointer(PoolRef), stats: cython.pointer(IndexStats)
     stats.count = stats.logical = stats.stored = stats.taken = stats.objects = 0
     stats.outside = stats.outside_bytes = 0
     stats.expiring = stats.evictions = stats.expirations = 0
+    stats.spaced = 0
     for i in range(NR_STRIPES):  # relaxed: statistics
         stripe = cython.address(root.stripes[i])
         stats.count += read_once(cython.address(stripe.count), b"hashscan.stats")
@@ -82,6 +91,7 @@ def index_stats(pool: cython.pointer(PoolRef), stats: cython.pointer(IndexStats)
         stats.expiring += read_once32(cython.address(stripe.expiring), b"hashscan.stats")
         stats.evictions += read_once(cython.address(stripe.evictions), b"hashscan.stats")
         stats.expirations += read_once(cython.address(stripe.expirations), b"hashscan.stats")
+        stats.spaced += read_once(cython.address(stripe.spaced), b"hashscan.stats")
 
 
 @cython.cfunc
@@ -114,9 +124,30 @@ def index_table_nbytes(pool: cython.pointer(PoolRef)) -> uint64_t:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def is_of(
+    pool: cython.pointer(PoolRef), g: cython.pointer(Geometry), found: cython.pointer(Found), space: uint64_t
+) -> cython.bint:
+    """Is a scan of `space` for this open entry?"""
+    id: uint32_t = 0
+    if found.item.kind == KEY_RESERVED:
+        return False
+    if space == SPACE_ALL or found.item.kind & KEY_SPACE == 0:
+        return space == SPACE_ALL or space == SPACE_OWN
+    if space == SPACE_OWN or found.item.nr_key < SPACE_BYTES:
+        return False
+    return (
+        entry_walk(pool, g, found, 0, SPACE_BYTES, cython.cast(cython.p_char, cython.address(id)), cython.NULL) == OK
+        and id == space
+    )
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def copy_key(
     pool: cython.pointer(PoolRef),
     g: cython.pointer(Geometry),
+    space: uint64_t,
     handle: uint64_t,
     now: uint64_t,
     buffer: cython.p_char,
@@ -126,18 +157,21 @@ def copy_key(
     """The record of one key behind used[0], which becomes what is needed, if there is room or not; nothing for one that has
     expired."""
     found: Found
-    record: uint32_t
+    record: Record
+    after: uint64_t
     status: cython.int = entry_open(pool, g, handle, cython.address(found))
     if status != OK:
         return status if status == TABLE_FULL else CORRUPT
-    if has_expired(found.item.expiry, now):
-        entry_close(pool, g, cython.address(found))
-        return OK
-    if used[0] + 4 + found.item.nr_key <= nbytes:
-        record = found.item.kind << 16 | cython.cast(uint32_t, found.item.nr_key)
-        memcpy(buffer + used[0], cython.address(record), 4)
-        status = entry_walk(pool, g, cython.address(found), 0, found.item.nr_key, buffer + used[0] + 4, cython.NULL)
-    used[0] += 4 + found.item.nr_key
+    if not has_expired(found.item.expiry, now) and is_of(pool, g, cython.address(found), space):
+        after = used[0] + cython.sizeof(Record)
+        if after + found.item.nr_key <= nbytes:
+            record.nr_key = cython.cast(uint16_t, found.item.nr_key)
+            record.kind = cython.cast(uint16_t, found.item.kind)
+            record.nr_stored = cython.cast(uint32_t, found.item.nr_stored)
+            record.nr_logical = cython.cast(uint32_t, found.item.nr_logical)
+            memcpy(buffer + used[0], cython.address(record), cython.sizeof(Record))
+            status = entry_walk(pool, g, cython.address(found), 0, found.item.nr_key, buffer + after, cython.NULL)
+        used[0] = after + found.item.nr_key
     entry_close(pool, g, cython.address(found))
     return status
 
@@ -148,6 +182,7 @@ def copy_key(
 def copy_bucket(
     pool: cython.pointer(PoolRef),
     g: cython.pointer(Geometry),
+    space: uint64_t,
     bucket: uint64_t,
     now: uint64_t,
     buffer: cython.p_char,
@@ -165,7 +200,7 @@ def copy_bucket(
         for i in range(NR_LINE_SLOTS):
             word = read_once(line + i, b"hashscan.copy")
             if word != 0:
-                status = copy_key(pool, g, handle_in(word), now, buffer, nbytes, used)
+                status = copy_key(pool, g, space, handle_in(word), now, buffer, nbytes, used)
                 if status != OK:
                     return status
         steps += 1
@@ -204,6 +239,7 @@ def interval_end(cursor: uint64_t, nr: uint64_t, bucket: uint64_t) -> uint64_t:
 def index_scan(
     pool: cython.pointer(PoolRef),
     g: cython.pointer(Geometry),
+    space: uint64_t,
     cursor: cython.pointer(uint64_t),
     now: uint64_t,
     buffer: cython.p_char,
@@ -228,7 +264,7 @@ def index_scan(
         # All splits of this stripe are over, and seen: others do not change what bucket the hash has.
         nr = index_nr_buckets(pool)
         bucket = bucket_of(hash, nr)
-        status = copy_bucket(pool, g, bucket, now, buffer + used[0], nbytes - used[0], cython.address(here))
+        status = copy_bucket(pool, g, space, bucket, now, buffer + used[0], nbytes - used[0], cython.address(here))
         index_unlock(pool, stripe)
         if status != OK:
             return OK if used[0] else status
@@ -363,7 +399,7 @@ def index_check_stripe(
     status: cython.int = index_lock(pool, stripe, timeout_ns)
     if status != OK:
         return status
-    sums.count = sums.logical = sums.stored = sums.taken = sums.objects = sums.expiring = 0
+    sums.count = sums.logical = sums.stored = sums.taken = sums.objects = sums.expiring = sums.spaced = 0
     sums.outside = sums.outside_bytes = 0
     while bucket < index_nr_buckets(pool) and status == OK:
         status = check_bucket(pool, g, bucket, report, cython.address(sums))
@@ -377,6 +413,7 @@ def index_check_stripe(
         report.bad_counts += sums.outside != read_once(cython.address(stripe.outside), b"hashscan.check")
         report.bad_counts += sums.outside_bytes != read_once(cython.address(stripe.outside_bytes), b"hashscan.check")
         report.bad_counts += sums.expiring != read_once32(cython.address(stripe.expiring), b"hashscan.check")
+        report.bad_counts += sums.spaced != read_once(cython.address(stripe.spaced), b"hashscan.check")
     index_unlock(pool, stripe)
     return status
 

@@ -69,7 +69,8 @@ cdef struct Stripe:            # 192 bytes
     # as the first ones
     uint64_t outside           # entries whose stored value is in a file: see hashentry.pxd
     uint64_t outside_bytes     # what they have there
-    uint64_t pad4[6]
+    uint64_t spaced            # entries of namespaces
+    uint64_t pad4[5]
 
 cdef struct IndexRoot:         # all zero is an empty index
     uint64_t codec             # the store's own codec: 0 until chosen, see index_choose_codec
@@ -83,7 +84,8 @@ cdef struct IndexRoot:         # all zero is an empty index
     # offsets of the tables' segments, 0: none yet; then constant. Segment 0 is in the root, segment k has 4096 << k bytes.
     uint64_t buckets[NR_SEGMENTS]
     uint64_t lines[NR_SEGMENTS]
-    uint64_t pad2[6]
+    uint64_t spaces            # number of the last change of the namespaces; see objects/storewords.py
+    uint64_t pad2[5]
     uint64_t bytes             # of a store with a limit: what its values have as stored, and what is coming in. By whoever has a stripe's lock
     uint64_t pad3[7]
     Stripe stripes[NR_STRIPES]

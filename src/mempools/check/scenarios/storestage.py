@@ -277,6 +277,7 @@ def own_item(actor: cython.pointer(Actor), n: cython.int, item: cython.pointer(I
     item.handle = actor.found[ITEM + n]
     item.parts = 0
     item.at = ENTRY_BYTES
+    item.kind = KEY_BYTES
     item.nr_key = _KEY
     item.nr_stored = item.nr_logical = _VALUE
     item.kind = KEY_BYTES

@@ -54,7 +54,7 @@ from cython.cimports.mempools.machine.atomics import copy, this_module_step
 from cython.cimports.mempools.machine.hooks import register_module
 from cython.cimports.mempools.parts.status import OK, TIMED_OUT
 from cython.cimports.mempools.pools.hashentry import ENTRY_BYTES
-from cython.cimports.mempools.pools.hashscan import SCAN_END, index_scan
+from cython.cimports.mempools.pools.hashscan import SCAN_END, SPACE_OWN, Record, index_scan
 from cython.cimports.mempools.pools.hashtable import FIRST_BUCKETS, free_slot, index_nr_buckets
 from cython.cimports.mempools.pools.zsalloc import zs_alloc
 from cython.cimports.mempools.pools.zspin import Pinned, zs_pin, zs_unpin
@@ -85,24 +85,25 @@ def scan(actor: cython.pointer(Actor)) -> uint64_t:
         status = index_scan(
             cython.address(actor.pool),
             geometry(),
+            SPACE_OWN,
             cython.address(cursor),
             0,
             records,
-            24,
+            2 * (_KEY + cython.sizeof(Record)),
             cython.address(used),
             1,
             _SLICE,
         )
         if status == TIMED_OUT:
             continue
-        if status != OK or used % (_KEY + 4):
+        if status != OK or used % (_KEY + cython.sizeof(Record)):
             engine_fail(b"a scan finds the index damaged")
             return 0
         at = 0
         while at < used:
-            copy(cython.address(word), records + at + 4, 8, b"storing.scan")
+            copy(cython.address(word), records + at + cython.sizeof(Record), 8, b"storing.scan")
             nr_a += word == key_word(0)
-            at += _KEY + 4
+            at += _KEY + cython.sizeof(Record)
     return nr_a
 
 
