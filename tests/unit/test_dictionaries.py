@@ -253,7 +253,7 @@ def test_by_itself_after_a_while(store):
     trained["one more"] = values(1)[0]
     until(lambda: store.dictionary is not None)
     until(lambda: trained._dictionaries._worker.ticket is None)
-    assert store.dictionary.nr_samples == 1000
+    assert store.dictionary.nr_samples in (999, 1000)  # the thread may be faster than the put that has started it
     for i, value in enumerate(values(1100, seed=1)):
         trained[f"n{i}"] = value
     assert trained.dictionary.number == 1  # one is enough
