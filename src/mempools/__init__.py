@@ -45,7 +45,9 @@ from mempools.objects.zspoolobject import ZsPool
 from mempools.objects.zsview import ZsView
 from mempools.percpupool import PerCpuPool
 from mempools.quota import Quota
+from mempools.recompressing import RecompressResult
 from mempools.spaces import NamespaceStats
+from mempools.spilling import SpillResult
 from mempools.store import Store
 from mempools.storestats import StoreStats
 from mempools.zram import Zram

@@ -457,7 +457,6 @@ def test_a_snapshot(arena, store, users, tmp_path):
         second.check()
 
 
-
 def test_dictionaries_are_the_stores(tmp_path):
     pytest.importorskip("backports.zstd")
     with mp.Arena.anonymous("8M") as arena:
