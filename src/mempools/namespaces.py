@@ -8,7 +8,8 @@ from mempools.objects import storescan
 from mempools.objects.spaceindex import SpaceIndex
 from mempools.objects.spacekey import spaced_key
 from mempools.spaces import NamespaceStats
-from mempools.store import Key, Store, StoreMapping
+from mempools.store import Store
+from mempools.storemapping import Key, StoreMapping
 
 
 class Namespace(StoreMapping):

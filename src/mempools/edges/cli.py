@@ -23,7 +23,8 @@ from mempools.edges.tree import key_of, path_of
 from mempools.errors import Corrupt, PoolError
 from mempools.leftovers import ArenaInfo, arenas, gc
 from mempools.picture import Observer
-from mempools.store import Store, StoreMapping
+from mempools.store import Store
+from mempools.storemapping import StoreMapping
 
 Result = int
 

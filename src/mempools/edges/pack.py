@@ -10,7 +10,8 @@ from mempools.arena import Arena
 from mempools.edges.progress import Progress
 from mempools.edges.tree import MANIFEST, Key, Tree, is_hidden, key_of, path_of, scan, unsafe
 from mempools.errors import Exhausted, PoolError
-from mempools.store import Store, StoreMapping
+from mempools.store import Store
+from mempools.storemapping import StoreMapping
 from mempools.storestats import StoreStats
 
 STORE = "files"
