@@ -596,7 +596,9 @@ DYING = {
 }
 
 
-@pytest.mark.parametrize("name", DYING)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in ("spill", "pop") else [pytest.mark.slow]) for name in DYING]
+)
 def test_killed_at_each_step(name, tmp_path):
     spilled, operation, allowed = DYING[name]
     seen = set()
@@ -636,6 +638,7 @@ def test_killed_at_each_step(name, tmp_path):
         store.check()
 
 
+@pytest.mark.slow
 def test_killed_while_it_says_where(tmp_path):
     with mp.Arena.anonymous("1M") as arena:
         for n in range(1, 1000):

@@ -324,7 +324,7 @@ def test_readers_see_whole_values_while_entries_move(store):
 
     thread = threading.Thread(target=read)
     thread.start()
-    for turn in range(20):
+    for turn in range(8):
         store.update({f"more{i}": random.Random(i).randbytes(700) for i in range(400)})
         for i in range(400):
             if i % 5 != turn % 5:

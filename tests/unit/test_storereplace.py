@@ -205,7 +205,7 @@ OPERATIONS = {
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if "parts" in name else []) for name in OPERATIONS]
+    "name", [pytest.param(name, marks=[] if name == "remove" else [pytest.mark.slow]) for name in OPERATIONS]
 )
 def test_killed_at_each_step(name):
     old, operation, allowed = OPERATIONS[name]
