@@ -20,6 +20,7 @@ from cython.cimports.mempools.check.scenarios.stage import (
     me,
     nr_owned,
     play,
+    recover,
     recover_both,
     recover_the_first,
     set_arena,
@@ -32,7 +33,7 @@ from cython.cimports.mempools.check.scenarios.stage import (
 from cython.cimports.mempools.check.scenes import register_scene
 from cython.cimports.mempools.check.state import Engine
 from cython.cimports.mempools.layout.chunks import pool_known, pool_update
-from cython.cimports.mempools.layout.growth import pool_grow
+from cython.cimports.mempools.layout.growth import chunk_add, pool_grow
 from cython.cimports.mempools.layout.refs import ChunkRef, PoolRef
 from cython.cimports.mempools.layout.structs import KIND_GENPOOL, MAX_CHUNKS, Chunk
 from cython.cimports.mempools.machine.atomics import copy, read_once, this_module_step, write_once
@@ -325,6 +326,36 @@ def scene_dies(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def idle(arg: cython.p_void) -> cython.void:
+    """Of the dead."""
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def recover_who_was_dead(arg: cython.p_void) -> cython.void:
+    recover(me(stage_of(arg)), 1)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def scene_dead_beside(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
+    """Process 1 has published a chunk, and not handed over its pages."""
+    stage: cython.pointer(Stage) = set_empty_pool(e, memory, 2)
+    actor: cython.pointer(Actor)
+    offset: uint64_t = 0
+    if stage == cython.NULL:
+        return -1
+    actor = cython.address(stage.actors[0])
+    if chunk_add(cython.address(actor.arena), actor.pool.entry, 9, 1, 1, cython.address(offset)) != OK:
+        return -1
+    return play(e, final_sound, idle, recover_who_was_dead, grow)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def set_threads(e: cython.pointer(Engine), memory: cython.p_char, nr: uint64_t) -> cython.int:
     """Process 1 does not know yet the chunks that process 3 has added."""
     stage: cython.pointer(Stage) = set_empty_pool(e, memory, nr)
@@ -424,6 +455,14 @@ register_scene(
     3,
     STAGE_BYTES,
     scene_dies,
+)
+register_scene(
+    b"growth.dead-beside",
+    b"a process has died that had added a chunk, and is recovered while another adds one: no pages are lost",
+    b"I17 I28",
+    3,
+    STAGE_BYTES,
+    scene_dead_beside,
 )
 register_scene(
     b"growth.dies-twice",
