@@ -23,7 +23,8 @@ class Namespace(StoreMapping):
     _index: SpaceIndex
 
     def __init__(self, store: Store, name: str, index: SpaceIndex) -> None:
-        self._begin(store, index, store._codec, store._dictionaries)
+        self._begin(index, store._codec, store._dictionaries)
+        self._store = store
         self._prefix = index.id.to_bytes(4, "little")
         self._name = name
 
@@ -46,6 +47,10 @@ class Namespace(StoreMapping):
     def arena(self) -> Arena:
         """The arena that the store lies in."""
         return self._store.arena
+
+    @property
+    def _owner(self) -> Store:
+        return self._store
 
     def _name_of(self, key: Key) -> Any:
         return spaced_key(self._index.id, key)

@@ -129,7 +129,15 @@ class Spaces:
     def __init__(self, store: Any) -> None:
         self._store = store
         self._index = store._index
-        self._pool: PerCpuPool | None = None
+
+    @property
+    def _pool(self) -> "PerCpuPool | None":
+        pool: PerCpuPool | None = self._store._counts
+        return pool
+
+    @_pool.setter
+    def _pool(self, pool: "PerCpuPool") -> None:
+        self._store._counts = pool
 
     # ---- the table
 

@@ -22,6 +22,7 @@ from mempools.storestats import StoreStats, stats_of
 
 if TYPE_CHECKING:
     from mempools.namespaces import Namespace
+    from mempools.percpupool import PerCpuPool
 
 EVICTS = ("none", "lru", "lfu", "ttl")  # by EVICT_* of pools/hashclock.pxd
 
@@ -51,8 +52,8 @@ class Store(ColdValues, StoreMapping):
     _index: StoreIndex
 
     def __init__(self, index: StoreIndex, codec: codecs.Codec) -> None:
-        self._begin(self, index, codec, Dictionaries(index, codec))
-        self._spaces = Spaces(self)
+        self._begin(index, codec, Dictionaries(index, codec))
+        self._counts: PerCpuPool | None = None  # of namespaces, once it is open
         self._files = Files(index)
         self._ttl: float | None = None
 
@@ -85,6 +86,17 @@ class Store(ColdValues, StoreMapping):
         while cursor < self._index.scan_end:
             cursor, keys = storescan.scan(self._index, cursor)
             yield from keys
+
+    # No attribute has the store or what has it: an arena is closed when the last name of a store in it goes, and not later,
+    # when cycles are looked for.
+
+    @property
+    def _owner(self) -> "Store":
+        return self
+
+    @property
+    def _spaces(self) -> Spaces:
+        return Spaces(self)
 
     # ---- namespaces
 

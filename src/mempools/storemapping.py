@@ -41,8 +41,12 @@ class StoreMapping(MutableMapping[Key, bytes]):
     _index: Any  # a StoreIndex, or a SpaceIndex
     _prefix = b""  # of its keys in the store
 
-    def _begin(self, store: "Store", index: Any, codec: codecs.Codec, dictionaries: Dictionaries) -> None:
-        self._store = store  # itself, or whose namespace it is
+    @property
+    def _owner(self) -> "Store":
+        """The store itself, or whose namespace it is."""
+        raise NotImplementedError
+
+    def _begin(self, index: Any, codec: codecs.Codec, dictionaries: Dictionaries) -> None:
         self._index = index
         self._get_filled = index.get_filled
         self._put_stored = index.put
@@ -118,7 +122,7 @@ class StoreMapping(MutableMapping[Key, bytes]):
     def _decode(self, key: Key, number: int, nbytes: int, stored: bytes) -> bytes:
         """A value from what is stored; Corrupt if that is not what the codec has made."""
         if number == SPILLED:
-            number, nbytes, stored = spilling.fetch(self._store, self._name_of(key), nbytes, stored)
+            number, nbytes, stored = spilling.fetch(self._owner, self._name_of(key), nbytes, stored)
             if not number:
                 return stored
         codec = self._codec if number == self._number else self._codec_of(number)
@@ -139,8 +143,8 @@ class StoreMapping(MutableMapping[Key, bytes]):
 
     def pop(self, key: Key, default: Any = _missing) -> Any:
         """Delete, and return the value: of several poppers one gets it."""
-        if storespill.grows(self._store._index)[0]:
-            found = spilling.pop(self._store, self._name_of(key))
+        if storespill.grows(self._owner._index)[0]:
+            found = spilling.pop(self._owner, self._name_of(key))
         else:
             found = self._index.pop(key)
         if found is not None:
@@ -207,7 +211,7 @@ class StoreMapping(MutableMapping[Key, bytes]):
         if stored is None:
             return nbytes
         if number == SPILLED:
-            number, nbytes, stored = spilling.fetch(self._store, self._name_of(key), nbytes, stored)
+            number, nbytes, stored = spilling.fetch(self._owner, self._name_of(key), nbytes, stored)
         target = memoryview(buffer).cast("B")
         if nbytes != len(target):
             if nbytes > len(target):

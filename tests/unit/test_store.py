@@ -1,4 +1,6 @@
 import copy
+import gc
+import os
 import pickle
 import random
 import threading
@@ -263,6 +265,28 @@ def test_iteration_beside_growth(plain):
     assert len(seen) == len(set(seen))
     assert old <= set(seen)
     assert plain.check() is None
+
+
+def test_an_arena_goes_with_the_last_name_of_its_store():
+    """Not when cycles are looked for: another process may wait for it to be let go."""
+
+    def use():
+        store = mp.Arena.anonymous("4M").store("s", codec="none")
+        store["k"] = b"v"
+        users = store.namespace("users")
+        users["k"] = b"v"
+        assert (store["k"], users["k"], len(store), users.stats().count) == (b"v", b"v", 1, 1)
+        store.stats(), store.namespaces()
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = os.listdir("/proc/self/fd")
+        for _ in range(3):
+            use()
+        assert os.listdir("/proc/self/fd") == before
+    finally:
+        gc.enable()
 
 
 def test_growth_follows_the_keys():
