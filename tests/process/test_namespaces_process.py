@@ -8,6 +8,7 @@ from children import in_child, start, status_of
 
 import mempools as mp
 from mempools.check import steps
+from mempools.spaces import Spaces
 
 
 @pytest.fixture
@@ -167,7 +168,7 @@ def test_the_first_namespace_of_a_store_that_is_killed(store):
 
 def test_a_put_that_is_killed_after_a_drop_is_swept(store):
     def work():
-        store._spaces.renew = lambda index, must: os.kill(os.getpid(), signal.SIGKILL)
+        Spaces.renew = lambda self, index, must: os.kill(os.getpid(), signal.SIGKILL)  # in this child
         users = store.namespace("users")
         with steps.call_at(1, users.drop, site="hashentry.fill"):
             users["k"] = b"v"
