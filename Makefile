@@ -29,7 +29,7 @@ $(VENV)/.locked: requirements/test.txt requirements/lz4.txt requirements/zstd.tx
 
 # Not editable: an editable package runs the compiler when it is imported, also in the processes that tests kill.
 $(VENV)/.installed: $(VENV)/.locked $(sources)
-	$(run) $(pip) install --no-build-isolation --no-deps --force-reinstall . -Cbuild-dir=$(build_dir)
+	$(run) $(pip) install --no-build-isolation --no-deps --force-reinstall . --config-settings=build-dir=$(build_dir)
 	touch $@
 
 $(VENV)/.tools: $(VENV)/.locked requirements/tools.txt
@@ -41,7 +41,7 @@ build: $(VENV)/.installed
 # For a session of edit and import: an import compiles what has changed. The other recipes put the plain package back.
 develop: $(VENV)/.locked
 	rm -f $(VENV)/.installed
-	$(run) $(pip) install --no-build-isolation --no-deps -e . -Cbuild-dir=$(build_dir)
+	$(run) $(pip) install --no-build-isolation --no-deps -e . --config-settings=build-dir=$(build_dir)
 
 test: build
 	$(run) python -m pytest -n auto $(PYTEST_ARGS)

@@ -1,5 +1,6 @@
 """L5: StoreMapping: what a Store and a Namespace of it have in common: a mapping, and codecs."""
 
+from abc import abstractmethod
 from collections.abc import Callable, ItemsView, Iterator, MutableMapping, ValuesView
 from typing import TYPE_CHECKING, Any
 
@@ -42,9 +43,9 @@ class StoreMapping(MutableMapping[Key, bytes]):
     _prefix = b""  # of its keys in the store
 
     @property
+    @abstractmethod
     def _owner(self) -> "Store":
         """The store itself, or whose namespace it is."""
-        raise NotImplementedError
 
     def _begin(self, index: Any, codec: codecs.Codec, dictionaries: Dictionaries) -> None:
         self._index = index
