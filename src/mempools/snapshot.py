@@ -129,7 +129,7 @@ def _keys(store: Any, spaces: dict[int, str]) -> Iterator[tuple[Any, int, bytes]
                 yield key, _BYTES, key
             elif key.id in spaces:
                 kind = _SPACED | (_STR if key.is_str else _BYTES)
-                yield key, kind, key.id.to_bytes(_ID_BYTES, "little") + key.raw
+                yield key, kind, key.whole
 
 
 def _write(store: Any, spaces: dict[int, str], writer: _Writer) -> int:

@@ -28,6 +28,7 @@ from typing import Any, Self
 from mempools.errors import Corrupt, PoolError
 from mempools.objects import storespill
 from mempools.objects.reservedkey import ReservedKey
+from mempools.objects.spacekey import SpacedKey
 from mempools.objects.storeindex import StoreIndex
 
 SPILLED: int = storespill.SPILLED
@@ -37,7 +38,7 @@ _STUB = struct.Struct("<QQIIB7x")  # begins with the bytes: pools/hashentry.pxd
 _TOKEN = 16
 _PLACE = ReservedKey(b"spill")
 
-Key = str | bytes
+Key = str | bytes | SpacedKey  # a ReservedKey has no value that is spilled
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,15 @@ def unpack(key: Key, raw: bytes) -> Stub:
     return Stub(*_STUB.unpack(raw))
 
 
+def bytes_of(key: Key) -> bytes:
+    """As the store has them."""
+    if isinstance(key, SpacedKey):
+        return key.whole
+    return key.encode() if isinstance(key, str) else key
+
+
 def checksum(key: Key, stored: bytes) -> int:
-    return zlib.crc32(stored, zlib.crc32(key.encode() if isinstance(key, str) else key))
+    return zlib.crc32(stored, zlib.crc32(bytes_of(key)))
 
 
 # ---- open files

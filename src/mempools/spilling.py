@@ -20,7 +20,7 @@ from mempools.errors import Corrupt, Exhausted, PoolError
 from mempools.objects import storescan, storespill
 from mempools.objects.storeindex import StoreIndex
 from mempools.objects.storereplace import hold
-from mempools.spillfile import SPILLED, Files, Key, Stub, unpack
+from mempools.spillfile import SPILLED, Files, Key, Stub, bytes_of, unpack
 
 LEAST = 256  # stored bytes that are worth a stub
 _LONGEST = 1024  # bytes of a key: a stub's entry is one object
@@ -134,7 +134,7 @@ def spill(store: Any, idle: float, max_bytes: int | None, max_entries: int | Non
                 looked_at += 1
                 if held.codec == SPILLED or held.nr_stored < LEAST or (idle and held.idle < idle):
                     continue
-                stored = held.read() if len(key) <= _LONGEST // 4 or _length(key) <= _LONGEST else None
+                stored = held.read() if len(key) <= _LONGEST // 4 or len(bytes_of(key)) <= _LONGEST else None
                 if stored is None:
                     continue
                 done = held.replace(SPILLED, locked.append(key, held.codec, stored).pack(), True)
@@ -150,10 +150,6 @@ def spill(store: Any, idle: float, max_bytes: int | None, max_entries: int | Non
     if grown > _WORTH and live * 2 < grown:
         freed = rewrite(store)
     return SpillResult(looked_at, spilled, nbytes, freed)
-
-
-def _length(key: Key) -> int:
-    return len(key.encode() if isinstance(key, str) else key)
 
 
 def rewrite(store: Any) -> int:

@@ -120,10 +120,17 @@ class StoreMapping(MutableMapping[Key, bytes]):
         """The key as the store's own index takes it."""
         return key
 
+    def _fetch(self, key: Key, nbytes: int, stub: bytes) -> spilling.Stored:
+        """From the spill file; KeyError if the key is gone meanwhile."""
+        try:
+            return spilling.fetch(self._owner, self._name_of(key), nbytes, stub)
+        except KeyError:
+            raise KeyError(key) from None
+
     def _decode(self, key: Key, number: int, nbytes: int, stored: bytes) -> bytes:
         """A value from what is stored; Corrupt if that is not what the codec has made."""
         if number == SPILLED:
-            number, nbytes, stored = spilling.fetch(self._owner, self._name_of(key), nbytes, stored)
+            number, nbytes, stored = self._fetch(key, nbytes, stored)
             if not number:
                 return stored
         codec = self._codec if number == self._number else self._codec_of(number)
@@ -212,7 +219,7 @@ class StoreMapping(MutableMapping[Key, bytes]):
         if stored is None:
             return nbytes
         if number == SPILLED:
-            number, nbytes, stored = spilling.fetch(self._owner, self._name_of(key), nbytes, stored)
+            number, nbytes, stored = self._fetch(key, nbytes, stored)
         target = memoryview(buffer).cast("B")
         if nbytes != len(target):
             if nbytes > len(target):

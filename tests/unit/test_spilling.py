@@ -826,3 +826,40 @@ class Spilling(RuleBasedStateMachine):
 
 Spilling.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 test_against_a_dict = Spilling.TestCase
+
+
+def test_values_of_namespaces_are_cold_values_too(tmp_path):
+    with mp.Arena("4M") as arena:
+        store = arena.store("s", codec="none")
+        users = store.namespace("users")
+        values = {f"k{i}": bytes([i]) * 3000 for i in range(20)} | {b"k1": b"bytes" * 300}
+        users.update(values)
+        store["k1"] = b"own" * 500
+        store.spill_to(tmp_path / "spill")
+        assert store.spill().spilled == len(values) + 1
+        assert store.stats().spilled_count == len(values) + 1
+        store.save(tmp_path / "snapshot")
+        assert store.stats().spilled_count == len(values) + 1
+        buffer = bytearray(3000)
+        assert users.get_into("k2", buffer) == 3000 and buffer == values["k2"]
+        assert users.pop("k3") == values.pop("k3")
+        with pytest.raises(KeyError, match="^'k3'$"):
+            users["k3"]
+        assert store.spill().spilled == 1  # what was read had come back
+        store.rewrite_spill()
+        assert dict(users) == values and dict(store) == {"k1": b"own" * 500}
+        assert store.stats().spilled_count == 0
+        store.check()
+        again = mp.Store.restore(tmp_path / "snapshot", arena, "again")
+        assert dict(again.namespace("users")) == values | {"k3": bytes([3]) * 3000}
+
+
+def test_values_of_namespaces_are_recompressed_too():
+    pytest.importorskip("backports.zstd" if sys.version_info < (3, 14) else "compression.zstd")
+    with mp.Arena("4M") as arena:
+        store = arena.store("s", codec="none")
+        users = store.namespace("users")
+        users["k"] = store["k"] = b"the same again and again " * 100
+        assert store.recompress("zstd").recompressed == 2
+        assert users["k"] == store["k"] == b"the same again and again " * 100
+        store.check()

@@ -46,8 +46,17 @@ class SpacedKey:
             return b""
         return PyBytes_FromStringAndSize(self.data + SPACE_BYTES, self.nbytes - SPACE_BYTES)
 
+    @property
+    def whole(self) -> bytes:
+        """The key's bytes as the store has them."""
+        return PyBytes_FromStringAndSize(self.data, self.nbytes) if self.data != cython.NULL else b""
+
     def __len__(self) -> int:
         return self.nbytes
+
+    def __repr__(self) -> str:
+        """As the namespace's user knows it."""
+        return repr(self.raw.decode() if self.is_str else self.raw)
 
 
 @cython.cfunc

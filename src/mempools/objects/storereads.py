@@ -182,14 +182,15 @@ class StoreReads(StoreEntries):
     @cython.cfunc
     def fill_found(self, found: cython.pointer(Found), fill: object, made: bytes, buffer: cython.p_char) -> bytes:
         """The value of an open entry in one piece, which is closed: as bytes, or in a buffer, where `made` is b""."""
-        source: Room = room_of(None, cython.cast(cython.p_char, found.bytes + found.item.nr_key), found.item.nr_stored)
+        source: Room = None
         try:
+            source = room_of(None, cython.cast(cython.p_char, found.bytes + found.item.nr_key), found.item.nr_stored)
             if buffer == cython.NULL:
                 return fill_from(fill, source, found.item.nr_logical)
             return fill_room(fill, source, room_of(made, buffer, found.item.nr_logical))
         finally:
             # A view that is kept keeps the entry: nobody else may have its place.
-            if source.nr_views == 0:
+            if source is None or source.nr_views == 0:
                 entry_close(self.ref, self.g, found)
 
     def get_timed(self, key, /):

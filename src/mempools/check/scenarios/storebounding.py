@@ -26,19 +26,18 @@ from cython.cimports.mempools.check.scenarios.stage import (
 from cython.cimports.mempools.check.scenarios.storestage import (
     IF_ABSENT,
     LEFT,
-    LEFT_ITEM,
     NOW,
     RETIRED,
     delete,
     delete_a,
     delete_a_left,
-    end_item,
     end_left,
     find_key,
     geometry,
     get,
     get_a,
     give_item,
+    let_go,
     move_a,
     put,
     set_store,
@@ -80,7 +79,7 @@ _victim = cython.declare(Victim)
 def set_bounded(
     e: cython.pointer(Engine), memory: cython.p_char, values: uint64_t, evict: uint64_t, expiry: uint64_t
 ) -> cython.pointer(Stage):
-    """A's store has a limit of so many values; A expires then, 0: never. The victim is A."""
+    """A's store has a limit of so many values; A expires then, 0: never. The victim is A. B is of another stripe."""
     stage: cython.pointer(Stage) = set_store(e, memory, 0, FIRST_BUCKETS)
     pool: cython.pointer(PoolRef)
     key: Key
@@ -89,6 +88,7 @@ def set_bounded(
     if stage == cython.NULL:
         return cython.NULL
     pool = cython.address(stage.actors[0].pool)
+    find_key(cython.address(stage.actors[0]), 1, _OTHER)
     write_once(
         cython.address(index_root(pool).bound),
         cython.cast(uint64_t, BOUND_CHOSEN) | evict << BOUND_EVICT | values * _VALUE,
@@ -144,10 +144,8 @@ def evict(actor: cython.pointer(Actor), how: cython.int) -> cython.int:
             _SLICE,
             cython.address(old),
         )
-    if status == OK and how == LEFT:
-        actor.found[LEFT_ITEM] = old.handle
-    elif status == OK:
-        end_item(actor, cython.address(old))
+    if status == OK:
+        let_go(actor, cython.address(old), how)
     elif status != NOT_FOUND:
         engine_fail(b"who evicts finds the index damaged")
     return status
@@ -347,7 +345,6 @@ def scene_hashlimit_order(e: cython.pointer(Engine), memory: cython.p_char, nbyt
     stage: cython.pointer(Stage) = set_bounded(e, memory, 1, EVICT_LRU, 0)
     if stage == cython.NULL:
         return -1
-    find_key(cython.address(stage.actors[0]), 1, _OTHER)
     if give_item(stage, 1, 0, 1, 2) != 0:
         return -1
     return play(e, final_bounded, delete_a, put_b, look_for_both)
@@ -360,7 +357,6 @@ def scene_hashlimit_both(e: cython.pointer(Engine), memory: cython.p_char, nbyte
     stage: cython.pointer(Stage) = set_bounded(e, memory, 2, EVICT_LRU, 0)
     if stage == cython.NULL:
         return -1
-    find_key(cython.address(stage.actors[0]), 1, _OTHER)
     if give_item(stage, 1, 0, 1, 2) != 0:
         return -1
     return play(e, final_bounded, delete_a, put_b, cython.NULL)
@@ -373,7 +369,6 @@ def scene_hashlimit_two(e: cython.pointer(Engine), memory: cython.p_char, nbytes
     stage: cython.pointer(Stage) = set_bounded(e, memory, 2, EVICT_LRU, 0)
     if stage == cython.NULL:
         return -1
-    find_key(cython.address(stage.actors[0]), 1, _OTHER)
     delete_first(stage)
     write_once(
         cython.address(index_root(cython.address(stage.actors[0].pool)).bound),
@@ -392,7 +387,6 @@ def scene_hashlimit_put_dies(e: cython.pointer(Engine), memory: cython.p_char, n
     stage: cython.pointer(Stage) = set_bounded(e, memory, 2, EVICT_LRU, 0)
     if stage == cython.NULL:
         return -1
-    find_key(cython.address(stage.actors[0]), 1, _OTHER)
     if give_item(stage, 0, 0, 1, 2) != 0:
         return -1
     e.may_die = 1
@@ -406,7 +400,6 @@ def scene_hashlimit_delete_dies(e: cython.pointer(Engine), memory: cython.p_char
     stage: cython.pointer(Stage) = set_bounded(e, memory, 2, EVICT_LRU, 0)
     if stage == cython.NULL:
         return -1
-    find_key(cython.address(stage.actors[0]), 1, _OTHER)
     e.may_die = 1
     return play(e, final_bounded, delete_a_left, recover_the_first, cython.NULL)
 
@@ -418,7 +411,6 @@ def scene_hashlimit_recount(e: cython.pointer(Engine), memory: cython.p_char, nb
     stage: cython.pointer(Stage) = set_bounded(e, memory, 2, EVICT_LRU, 0)
     if stage == cython.NULL:
         return -1
-    find_key(cython.address(stage.actors[0]), 1, _OTHER)
     write_once(cython.address(index_root(cython.address(stage.actors[0].pool)).bytes), 24, b"storebounding.bound")
     write_once(cython.address(index_root(cython.address(stage.actors[0].pool)).recount), 1, b"storebounding.bound")
     if give_item(stage, 1, 0, 1, 2) != 0:
@@ -434,7 +426,6 @@ def scene_hashlimit_recount_dies(e: cython.pointer(Engine), memory: cython.p_cha
     stage: cython.pointer(Stage) = set_bounded(e, memory, 2, EVICT_LRU, 0)
     if stage == cython.NULL:
         return -1
-    find_key(cython.address(stage.actors[0]), 1, _OTHER)
     write_once(cython.address(index_root(cython.address(stage.actors[0].pool)).bytes), 24, b"storebounding.bound")
     write_once(cython.address(index_root(cython.address(stage.actors[0].pool)).recount), 1, b"storebounding.bound")
     e.may_die = 1
@@ -449,7 +440,6 @@ def scene_hashevict_replaced(e: cython.pointer(Engine), memory: cython.p_char, n
     stage: cython.pointer(Stage) = set_bounded(e, memory, 2, EVICT_LRU, 0)
     if stage == cython.NULL:
         return -1
-    find_key(cython.address(stage.actors[0]), 1, _OTHER)
     if give_item(stage, 1, 0, 0, 2) != 0:
         return -1
     return play(e, final_new, evict_a, put_a_retired, cython.NULL)
@@ -459,33 +449,21 @@ def scene_hashevict_replaced(e: cython.pointer(Engine), memory: cython.p_char, n
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashevict_read(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_bounded(e, memory, 2, EVICT_LRU, 0)
-    if stage == cython.NULL:
-        return -1
-    find_key(cython.address(stage.actors[0]), 1, _OTHER)
-    return play(e, final_evicted, evict_a, read_a, cython.NULL)
+    return play(e, final_evicted, evict_a, read_a, cython.NULL) if set_bounded(e, memory, 2, EVICT_LRU, 0) else -1
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashevict_two(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_bounded(e, memory, 2, EVICT_LRU, 0)
-    if stage == cython.NULL:
-        return -1
-    find_key(cython.address(stage.actors[0]), 1, _OTHER)
-    return play(e, final_evicted_once, evict_a, evict_a, cython.NULL)
+    return play(e, final_evicted_once, evict_a, evict_a, cython.NULL) if set_bounded(e, memory, 2, EVICT_LRU, 0) else -1
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashevict_split(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_bounded(e, memory, 2, EVICT_LRU, 0)
-    if stage == cython.NULL:
-        return -1
-    find_key(cython.address(stage.actors[0]), 1, _OTHER)
-    return play(e, final_evicted, evict_a, split, cython.NULL)
+    return play(e, final_evicted, evict_a, split, cython.NULL) if set_bounded(e, memory, 2, EVICT_LRU, 0) else -1
 
 
 @cython.cfunc
@@ -495,7 +473,6 @@ def scene_hashevict_dies(e: cython.pointer(Engine), memory: cython.p_char, nbyte
     stage: cython.pointer(Stage) = set_bounded(e, memory, 2, EVICT_LRU, 0)
     if stage == cython.NULL:
         return -1
-    find_key(cython.address(stage.actors[0]), 1, _OTHER)
     e.may_die = 1
     return play(e, final_bounded, evict_a_left, recover_the_first, cython.NULL)
 
@@ -507,7 +484,6 @@ def scene_hashevict_expired(e: cython.pointer(Engine), memory: cython.p_char, nb
     stage: cython.pointer(Stage) = set_bounded(e, memory, 2, EVICT_NONE, NOW - 5)
     if stage == cython.NULL:
         return -1
-    find_key(cython.address(stage.actors[0]), 1, _OTHER)
     if give_item(stage, 1, 0, 0, 2) != 0:
         return -1
     return play(e, final_new, evict_a, put_a_if_absent, cython.NULL)
@@ -517,11 +493,9 @@ def scene_hashevict_expired(e: cython.pointer(Engine), memory: cython.p_char, nb
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashclock_read(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_bounded(e, memory, 2, EVICT_LRU, NOW + 5)
-    if stage == cython.NULL:
-        return -1
-    find_key(cython.address(stage.actors[0]), 1, _OTHER)
-    return play(e, final_later, expire_later, read_a, cython.NULL)
+    return (
+        play(e, final_later, expire_later, read_a, cython.NULL) if set_bounded(e, memory, 2, EVICT_LRU, NOW + 5) else -1
+    )
 
 
 @cython.cfunc
@@ -531,7 +505,6 @@ def scene_hashclock_move(e: cython.pointer(Engine), memory: cython.p_char, nbyte
     stage: cython.pointer(Stage) = set_bounded(e, memory, 2, EVICT_LRU, NOW + 5)
     if stage == cython.NULL:
         return -1
-    find_key(cython.address(stage.actors[0]), 1, _OTHER)
     if give_item(stage, 2, 0, 1, 2) != 0 or give_item(stage, 2, 1, 1, 2) != 0:
         return -1
     stage.param = 2
@@ -542,11 +515,11 @@ def scene_hashclock_move(e: cython.pointer(Engine), memory: cython.p_char, nbyte
 @cython.nogil
 @cython.exceptval(check=False)
 def scene_hashclock_expired(e: cython.pointer(Engine), memory: cython.p_char, nbytes: uint64_t) -> cython.int:
-    stage: cython.pointer(Stage) = set_bounded(e, memory, 2, EVICT_NONE, NOW - 5)
-    if stage == cython.NULL:
-        return -1
-    find_key(cython.address(stage.actors[0]), 1, _OTHER)
-    return play(e, final_later, expire_later, evict_a, cython.NULL)
+    return (
+        play(e, final_later, expire_later, evict_a, cython.NULL)
+        if set_bounded(e, memory, 2, EVICT_NONE, NOW - 5)
+        else -1
+    )
 
 
 @cython.cfunc
@@ -556,7 +529,6 @@ def scene_hashclock_dies(e: cython.pointer(Engine), memory: cython.p_char, nbyte
     stage: cython.pointer(Stage) = set_bounded(e, memory, 2, EVICT_NONE, 0)
     if stage == cython.NULL:
         return -1
-    find_key(cython.address(stage.actors[0]), 1, _OTHER)
     e.may_die = 1
     return play(e, final_bounded, expire_later, recover_the_first, cython.NULL)
 

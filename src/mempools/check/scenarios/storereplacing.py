@@ -23,7 +23,6 @@ from cython.cimports.mempools.check.scenarios.stage import (
 from cython.cimports.mempools.check.scenarios.storestage import (
     ITEM,
     LEFT,
-    LEFT_ITEM,
     RETIRED,
     delete_a_left,
     end_item,
@@ -32,6 +31,7 @@ from cython.cimports.mempools.check.scenarios.storestage import (
     get,
     get_a,
     give_item,
+    let_go,
     move_a,
     own_item,
     put_a_left,
@@ -108,10 +108,8 @@ def replace(actor: cython.pointer(Actor), how: cython.int) -> cython.int:
                 cython.address(old),
             )
         entry_close(pool, geometry(), cython.address(found))
-    if status == OK and how == LEFT:
-        actor.found[LEFT_ITEM] = old.handle
-    elif status == OK:
-        end_item(actor, cython.address(old))
+    if status == OK:
+        let_go(actor, cython.address(old), how)
     elif status == NOT_FOUND or status == STALE:
         end_item(actor, cython.address(item))
     else:

@@ -26,6 +26,7 @@ cdef Stage *set_store(Engine *e, char *memory, uint64_t splits, uint64_t bucket)
 cdef void take_key(Actor *actor, Key *key, int which) noexcept nogil
 cdef void end_item(Actor *actor, Item *item) noexcept nogil
 cdef void own_item(Actor *actor, int n, Item *item) noexcept nogil
+cdef void let_go(Actor *actor, Item *old, int how) noexcept nogil
 cdef int put(Actor *actor, int which, int n, int how) noexcept nogil
 cdef int delete(Actor *actor, int which, int how) noexcept nogil
 cdef void end_left(Stage *stage, int cpu, bint died) noexcept nogil

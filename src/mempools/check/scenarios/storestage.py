@@ -288,6 +288,17 @@ def own_item(actor: cython.pointer(Actor), n: cython.int, item: cython.pointer(I
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def let_go(actor: cython.pointer(Actor), old: cython.pointer(Item), how: cython.int) -> cython.void:
+    """What goes out is retired, unless it is LEFT: then it stays the actor's own, in found[LEFT_ITEM]."""
+    if how == LEFT:
+        actor.found[LEFT_ITEM] = old.handle
+    else:
+        end_item(actor, old)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def put(actor: cython.pointer(Actor), which: cython.int, n: cython.int, how: cython.int) -> cython.int:
     """The actor's n-th entry: OK, OVER_LIMIT, BUSY if there was one that has not expired by NOW, and must not be
     (IF_ABSENT). What goes out is retired, unless it is LEFT: then it stays the actor's own, in found[LEFT_ITEM]."""
@@ -312,10 +323,8 @@ def put(actor: cython.pointer(Actor), which: cython.int, n: cython.int, how: cyt
         end_item(actor, cython.address(item))
     elif status != OK:
         engine_fail(b"a writer finds the index damaged")
-    elif old.handle and how == LEFT:
-        actor.found[LEFT_ITEM] = old.handle
     elif old.handle:
-        end_item(actor, cython.address(old))
+        let_go(actor, cython.address(old), how)
     return status
 
 
@@ -329,10 +338,8 @@ def delete(actor: cython.pointer(Actor), which: cython.int, how: cython.int) -> 
     take_key(actor, cython.address(key), which)
     while status == TIMED_OUT:
         status = index_delete(cython.address(actor.pool), geometry(), cython.address(key), _SLICE, cython.address(old))
-    if status == OK and how == LEFT:
-        actor.found[LEFT_ITEM] = old.handle
-    elif status == OK:
-        end_item(actor, cython.address(old))
+    if status == OK:
+        let_go(actor, cython.address(old), how)
     return status
 
 
