@@ -3,6 +3,7 @@ from typing import final
 
 from _typeshed import ReadableBuffer
 
+from mempools.objects.spacekey import SpacedKey
 from mempools.objects.storeindex import StoreIndex
 
 @final

@@ -31,6 +31,7 @@ from cython.cimports.mempools.check.scenarios.zsstage import (
     alloc,
     class_,
     end_reading,
+    final_two,
     free_object,
     geometry,
     lock,
@@ -244,14 +245,6 @@ def alloc_page(arg: cython.p_void) -> cython.void:
 
 
 # ---- end conditions
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def final_two(arg: cython.p_void) -> cython.p_const_char:
-    """Nothing came or went: two objects."""
-    return pool_wrong(stage_of(arg), cython.address(stage_of(arg).actors[0]), 2)
 
 
 @cython.cfunc

@@ -10,7 +10,7 @@ if not cython.compiled:
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.mempools.check.engine import engine_fail
 from cython.cimports.mempools.check.scenarios.stage import STAGE_BYTES, Actor, Stage, play, slot_of, stage_of
-from cython.cimports.mempools.check.scenarios.zsstage import OBJECT, OTHER, geometry, pool_wrong, set_objects
+from cython.cimports.mempools.check.scenarios.zsstage import OBJECT, OTHER, final_two, geometry, set_objects
 from cython.cimports.mempools.check.scenes import register_scene
 from cython.cimports.mempools.check.state import Engine
 from cython.cimports.mempools.layout.refs import PoolRef
@@ -55,13 +55,6 @@ def thread_pins_two(arg: cython.p_void) -> cython.void:
         engine_fail(b"movers do not see a pin")
     zs_unpin(pool, cython.address(pinned[1]))
     zs_unpin(pool, cython.address(pinned[0]))
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def final_two(arg: cython.p_void) -> cython.p_const_char:
-    return pool_wrong(stage_of(arg), cython.address(stage_of(arg).actors[0]), 2)
 
 
 @cython.cfunc

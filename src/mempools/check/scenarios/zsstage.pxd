@@ -34,3 +34,4 @@ cdef uint64_t drain(Actor *actor, uint64_t slot) noexcept nogil
 cdef int set_queue(Stage *stage, int i) noexcept nogil
 cdef uint64_t alloc(Actor *actor, uint64_t mark) noexcept nogil
 cdef const char *pool_wrong(Stage *stage, Actor *actor, uint64_t objects) noexcept nogil
+cdef const char *final_two(void *arg) noexcept nogil

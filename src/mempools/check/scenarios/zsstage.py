@@ -341,3 +341,11 @@ def pool_wrong(stage: cython.pointer(Stage), actor: cython.pointer(Actor), objec
     if report.objects > objects:
         return b"an object is there that was to end"
     return arena_wrong(stage, actor)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def final_two(arg: cython.p_void) -> cython.p_const_char:
+    """Nothing came or went: two objects."""
+    return pool_wrong(stage_of(arg), cython.address(stage_of(arg).actors[0]), 2)
